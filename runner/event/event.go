@@ -1,0 +1,145 @@
+// Package event is what a run tells the world: a stream of Events, and the printers that show it.
+//
+// A run emits each Event once, in order, from one goroutine at a time, to a Sink. Printers are sinks: Plain writes the lines that
+// users of ansible-playbook know, Live adds a status line at the foot of a terminal, JSON writes one event a line. The run store is
+// a JSON sink on a file, so what is stored is what was shown. Mask stands before all of them: a string that was registered as
+// secret leaves no printer.
+package event
+
+import (
+	"time"
+
+	"github.com/calroll/calroll/playbooks/source"
+)
+
+// Kind says what happened.
+type Kind string
+
+// The kinds of events, in the order in which a run emits them.
+const (
+	RunStart   Kind = "run_start"
+	PlayStart  Kind = "play_start"
+	NoHosts    Kind = "no_hosts" // the play's pattern matched nothing
+	BatchStart Kind = "batch_start"
+	TaskStart  Kind = "task_start"
+	HostStart  Kind = "host_start" // the task begins on a host; only Live shows it
+	ItemDone   Kind = "item_done"  // one item of a loop
+	HostDone   Kind = "host_done"  // the task is done on a host
+	Retry      Kind = "retry"      // until did not hold yet
+	Included   Kind = "included"
+	Connect    Kind = "connect"
+	UndoStart  Kind = "undo_start"
+	UndoHost   Kind = "undo_host"
+	Commit     Kind = "commit"
+	Warning    Kind = "warning"
+	Recap      Kind = "recap"
+	RunEnd     Kind = "run_end"
+)
+
+// Status is how a task, or an item of its loop, ended on a host. The words are Ansible's.
+type Status string
+
+// The statuses. Ignored is a failure that ignore_errors lets pass; Rescued one that a rescue section takes.
+const (
+	OK          Status = "ok"
+	Changed     Status = "changed"
+	Skipped     Status = "skipped"
+	Failed      Status = "failed"
+	Ignored     Status = "ignored"
+	Rescued     Status = "rescued"
+	Unreachable Status = "unreachable"
+)
+
+// Event is one thing that happened. Which fields are set depends on Kind; all text is already free of secrets.
+type Event struct {
+	Time    time.Time `json:"time"`
+	Kind    Kind      `json:"event"`
+	Run     string    `json:"run,omitempty"`
+	Play    string    `json:"play,omitempty"`
+	Task    string    `json:"task,omitempty"`
+	TaskNo  int64     `json:"task_no,omitempty"` // counts task starts of the run from 1
+	Action  string    `json:"action,omitempty"`
+	Handler bool      `json:"handler,omitempty"`
+	Where   string    `json:"where,omitempty"` // file:line:col of the task
+
+	Host      string   `json:"host,omitempty"`
+	Delegated string   `json:"delegated_to,omitempty"`
+	Hosts     []string `json:"hosts,omitempty"`
+	Batch     int      `json:"batch,omitempty"`
+	Batches   int      `json:"batches,omitempty"`
+
+	Status  Status         `json:"status,omitempty"`
+	Label   any            `json:"item,omitempty"`   // a loop item's label
+	Result  map[string]any `json:"result,omitempty"` // censored when the task says no_log
+	Diff    []Diff         `json:"diff,omitempty"`
+	Verbose bool           `json:"-"` // print Result at any verbosity (debug)
+	Loop    bool           `json:"-"` // a HostDone that sums up items already shown
+
+	Message string            `json:"message,omitempty"`
+	Hint    string            `json:"hint,omitempty"`
+	Counts  map[string]Counts `json:"recap,omitempty"` // by host
+	Exit    *int              `json:"exit,omitempty"`
+	Seconds float64           `json:"seconds,omitempty"`
+	Pos     source.Pos        `json:"-"`
+}
+
+// Diff is what a task changed in one thing, in text.
+type Diff struct {
+	Before       string `json:"before"`
+	After        string `json:"after"`
+	BeforeHeader string `json:"before_header,omitempty"`
+	AfterHeader  string `json:"after_header,omitempty"`
+	Prepared     string `json:"prepared,omitempty"` // a diff that is shown as it is
+}
+
+// Counts is a host's line of the recap.
+type Counts struct {
+	OK          int `json:"ok"`
+	Changed     int `json:"changed"`
+	Unreachable int `json:"unreachable"`
+	Failed      int `json:"failed"`
+	Skipped     int `json:"skipped"`
+	Rescued     int `json:"rescued"`
+	Ignored     int `json:"ignored"`
+	Undone      int `json:"undone,omitempty"` // records taken back
+}
+
+// Add counts a task that ended with s. As in Ansible a changed task is also ok, and so is an ignored failure.
+func (c *Counts) Add(s Status, changed bool) {
+	switch s {
+	case OK, Changed:
+		c.OK++
+		if s == Changed {
+			c.Changed++
+		}
+	case Skipped:
+		c.Skipped++
+	case Failed:
+		c.Failed++
+	case Rescued:
+		c.Rescued++
+	case Unreachable:
+		c.Unreachable++
+	case Ignored:
+		c.Ignored++
+		c.OK++
+		if changed {
+			c.Changed++
+		}
+	}
+}
+
+// Sink takes events. Emit is never called twice at once.
+type Sink interface {
+	Emit(Event)
+}
+
+// Sinks hands every event to each of its sinks, in order.
+type Sinks []Sink
+
+// Emit implements Sink.
+func (s Sinks) Emit(e Event) {
+	for _, sink := range s {
+		sink.Emit(e)
+	}
+}

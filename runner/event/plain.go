@@ -1,0 +1,250 @@
+package event
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/pmezard/go-difflib/difflib"
+)
+
+// Plain prints events as ansible-playbook prints them, with two things more: where a failed task stands, and what was undone.
+type Plain struct {
+	to        io.Writer
+	Verbosity int  // the number of -v
+	Color     bool // ANSI colours
+	taskShown bool // the running task's headline is out
+	task      Event
+}
+
+// NewPlain is a printer to w.
+func NewPlain(w io.Writer) *Plain { return &Plain{to: w} }
+
+// Emit implements Sink.
+func (p *Plain) Emit(e Event) {
+	switch e.Kind {
+	case RunStart:
+		p.line(2, "", "run %s", e.Run)
+	case PlayStart:
+		p.headline("PLAY", e.Play)
+	case NoHosts:
+		p.line(0, cyan, "skipping: no hosts matched")
+	case BatchStart:
+		if e.Batches > 1 {
+			p.headline("BATCH", fmt.Sprintf("%d/%d: %s", e.Batch, e.Batches, strings.Join(e.Hosts, ", ")))
+		}
+	case TaskStart:
+		p.startTask(e)
+	case ItemDone, HostDone, Retry, Included:
+		p.result(e)
+	case UndoStart, UndoHost, Commit:
+		p.undo(e)
+	case Connect:
+		p.line(1, "", "[%s] %s", e.Host, e.Message)
+	case Warning:
+		p.line(0, magenta, "[WARNING]: %s", e.Message)
+	case Recap:
+		p.recap(e)
+	case RunEnd:
+		if e.Message != "" {
+			p.line(0, "", "%s", e.Message)
+		}
+	}
+}
+
+func (p *Plain) startTask(e Event) {
+	word := "TASK"
+	if e.Handler {
+		word = "RUNNING HANDLER"
+	}
+	p.headline(word, e.Task)
+	p.line(2, "", "task path: %s", e.Where)
+	p.task = e
+}
+
+func (p *Plain) undo(e Event) {
+	switch e.Kind {
+	case UndoStart:
+		p.headline("ROLLBACK", strings.Join(e.Hosts, ", "))
+	case UndoHost:
+		colour := yellow
+		if e.Status == Failed || e.Status == Unreachable {
+			colour = red
+		}
+		p.line(0, colour, "%s: [%s] %s", e.Status, e.Host, e.Message)
+	case Commit:
+		p.line(2, "", "committed: %s", strings.Join(e.Hosts, ", "))
+	}
+}
+
+func (p *Plain) result(e Event) {
+	p.diffs(e)
+	host := e.Host
+	if e.Delegated != "" {
+		host += " -> " + e.Delegated
+	}
+	switch {
+	case e.Kind == Retry:
+		p.line(0, "", "%s: [%s]: %s", "FAILED - RETRYING", host, e.Message)
+	case e.Kind == Included:
+		p.line(0, cyan, "included: %s for %s", e.Message, strings.Join(e.Hosts, ", "))
+	case e.Kind == HostDone && e.Loop && (e.Status == OK || e.Status == Changed || e.Status == Skipped):
+		if e.Status == Skipped {
+			p.line(0, cyan, "skipping: [%s]%s", host, p.details(e))
+		}
+	default:
+		p.status(e, host)
+	}
+}
+
+func (p *Plain) status(e Event, host string) {
+	item := ""
+	if e.Kind == ItemDone {
+		item = fmt.Sprintf(" => (item=%s)", labelText(e.Label))
+	}
+	switch e.Status {
+	case OK:
+		p.line(0, green, "ok: [%s]%s%s", host, item, p.details(e))
+	case Changed:
+		p.line(0, yellow, "changed: [%s]%s%s", host, item, p.details(e))
+	case Skipped:
+		p.line(0, cyan, "skipping: [%s]%s %s", host, item, p.details(e))
+	case Unreachable:
+		p.line(0, red, "fatal: [%s]: UNREACHABLE! => %s", host, compact(e.Result))
+	default:
+		p.failure(e, host, item)
+	}
+}
+
+func (p *Plain) failure(e Event, host, item string) {
+	word := "fatal: [" + host + "]: FAILED! => "
+	if item != "" {
+		word = "failed: [" + host + "] " + strings.TrimPrefix(item, " => ") + " => "
+	}
+	p.line(0, red, "%s%s", word, compact(e.Result))
+	if e.Kind == HostDone && p.task.Where != "" {
+		p.line(0, red, "    at %s", p.task.Where)
+	}
+	if e.Hint != "" {
+		p.line(0, red, "    hint: %s", e.Hint)
+	}
+	if e.Status == Ignored {
+		p.line(0, cyan, "...ignoring")
+	}
+}
+
+// details is the result as indented JSON when the task or the verbosity asks for it.
+func (p *Plain) details(e Event) string {
+	if e.Result == nil || !e.Verbose && p.Verbosity < 1 {
+		return ""
+	}
+	return " => " + pretty(e.Result)
+}
+
+func (p *Plain) diffs(e Event) {
+	for _, d := range e.Diff {
+		text := d.Prepared
+		if text == "" {
+			text = unified(d)
+		}
+		if text != "" {
+			p.write(colourDiff(text, p.Color))
+		}
+	}
+}
+
+func unified(d Diff) string {
+	text, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
+		A: difflib.SplitLines(d.Before), B: difflib.SplitLines(d.After),
+		FromFile: "before" + header(d.BeforeHeader), ToFile: "after" + header(d.AfterHeader), Context: 3,
+	})
+	if err != nil {
+		return "" // GetUnifiedDiffString writes to memory
+	}
+	return text
+}
+
+func header(s string) string {
+	if s == "" {
+		return ""
+	}
+	return ": " + s
+}
+
+func (p *Plain) recap(e Event) {
+	p.headline("PLAY RECAP", "")
+	hosts := make([]string, 0, len(e.Counts))
+	for h := range e.Counts {
+		hosts = append(hosts, h)
+	}
+	slices.Sort(hosts)
+	for _, h := range hosts {
+		c := e.Counts[h]
+		colour := green
+		if c.Failed > 0 || c.Unreachable > 0 {
+			colour = red
+		} else if c.Changed > 0 {
+			colour = yellow
+		}
+		undone := ""
+		if c.Undone > 0 {
+			undone = fmt.Sprintf("undone=%-4d ", c.Undone)
+		}
+		p.line(0, colour, "%-26s : ok=%-4d changed=%-4d unreachable=%-4d failed=%-4d skipped=%-4d rescued=%-4d ignored=%-4d%s",
+			h, c.OK, c.Changed, c.Unreachable, c.Failed, c.Skipped, c.Rescued, c.Ignored, undone)
+	}
+	p.write("\n")
+}
+
+// headlineWidth is the column that Ansible's stars reach.
+const headlineWidth = 79
+
+func (p *Plain) headline(word, name string) {
+	text := word
+	if name != "" || word != "PLAY RECAP" {
+		text = fmt.Sprintf("%s [%s]", word, name)
+	}
+	stars := max(headlineWidth-len(text), 3)
+	p.write("\n" + text + " " + strings.Repeat("*", stars) + "\n")
+}
+
+func (p *Plain) line(verbosity int, colour, format string, args ...any) {
+	if p.Verbosity < verbosity {
+		return
+	}
+	text := fmt.Sprintf(format, args...)
+	if p.Color && colour != "" {
+		text = colour + text + reset
+	}
+	p.write(text + "\n")
+}
+
+func (p *Plain) write(s string) { _, _ = io.WriteString(p.to, s) } // a closed terminal must not stop a run
+
+func labelText(v any) string {
+	if s, ok := v.(string); ok {
+		return s
+	}
+	return compact(v)
+}
+
+func compact(v any) string {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Sprint(v)
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+func pretty(v any) string {
+	var b bytes.Buffer
+	if err := json.Indent(&b, []byte(compact(v)), "", "    "); err != nil {
+		return compact(v)
+	}
+	return b.String()
+}

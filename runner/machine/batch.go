@@ -1,0 +1,115 @@
+package machine
+
+// finishBatch ends the batch: what failed is undone as the play chose, what passed is committed.
+func (m *Machine) finishBatch() []Output {
+	passed, failed := m.sort()
+	if m.canceled {
+		return m.endPlay()
+	}
+	if len(failed) == len(m.cursors) {
+		m.stop, m.breakRun = true, true
+	}
+	m.planUndo(failed)
+	var out []Output
+	if len(m.undos) == 0 || len(m.undos[0]) < len(m.cursors) {
+		out = m.commit(passed)
+	}
+	return append(out, m.nextUndo()...)
+}
+
+// sort tells the hosts that passed the batch from those that failed, and remembers the latter.
+func (m *Machine) sort() (passed, failed []string) {
+	for _, c := range m.hosts() {
+		switch {
+		case c.unreachable:
+			m.unreachable = append(m.unreachable, c.host)
+			failed = append(failed, c.host)
+		case c.failed:
+			m.failed = append(m.failed, c.host)
+			failed = append(failed, c.host)
+		default:
+			passed = append(passed, c.host)
+		}
+	}
+	return passed, failed
+}
+
+// planUndo lists what has to be undone, in order.
+func (m *Machine) planUndo(failed []string) {
+	if len(failed) == 0 || m.play.Rollback == None {
+		return
+	}
+	limit := 0.0
+	if m.play.MaxFailPercentage != nil {
+		limit = *m.play.MaxFailPercentage
+	}
+	whole := m.stop || float64(len(failed))/float64(len(m.cursors)) > limit/100
+	if m.play.Rollback == Host || !whole {
+		m.undos = [][]string{failed}
+		return
+	}
+	m.stop, m.breakRun = true, true
+	m.undos = [][]string{m.batches[m.batch]}
+	for i := m.batch - 1; i >= 0 && m.play.Rollback == All; i-- {
+		m.undos = append(m.undos, m.batches[i])
+	}
+}
+
+// commit ends the undo of hosts that passed; with scope all that waits for the end of the play.
+func (m *Machine) commit(hosts []string) []Output {
+	if len(hosts) == 0 || m.play.Rollback == All {
+		return nil
+	}
+	return []Output{Commit{hosts}}
+}
+
+// nextUndo sends the next undo; after the last the next batch starts.
+func (m *Machine) nextUndo() []Output {
+	if len(m.undos) == 0 {
+		return m.nextBatch()
+	}
+	hosts := m.undos[0]
+	m.undos = m.undos[1:]
+	m.undoing = map[string]bool{}
+	for _, h := range hosts {
+		m.undoing[h] = true
+	}
+	return []Output{Undo{hosts}}
+}
+
+func (m *Machine) undone(host string) []Output {
+	if !m.undoing[host] {
+		return nil
+	}
+	delete(m.undoing, host)
+	if len(m.undoing) > 0 {
+		return nil
+	}
+	return m.nextUndo()
+}
+
+// endPlay ends the play. What scope all kept open is committed unless the play broke off: then it was undone, or, when the
+// user canceled, stays open for a rollback by hand.
+func (m *Machine) endPlay() []Output {
+	m.ended = true
+	var out []Output
+	if passed := m.passedAll(); m.play.Rollback == All && !m.breakRun && len(passed) > 0 {
+		out = append(out, Commit{passed})
+	}
+	return append(out, EndPlay{Failed: m.failed, Unreachable: m.unreachable, Break: m.breakRun, Canceled: m.canceled})
+}
+
+// passedAll are the hosts of the play that neither failed nor were lost.
+func (m *Machine) passedAll() []string {
+	bad := map[string]bool{}
+	for _, h := range append(append([]string(nil), m.failed...), m.unreachable...) {
+		bad[h] = true
+	}
+	var hosts []string
+	for _, h := range m.play.Hosts {
+		if !bad[h] {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
+}

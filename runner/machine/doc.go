@@ -1,0 +1,25 @@
+// Package machine decides what happens next in a play, and does nothing itself: no I/O, no goroutine, no clock.
+//
+// Its words are Ansible's. A Play holds Sections (pre_tasks, roles and tasks, post_tasks); after each section the handlers that
+// were notified are flushed. Hosts are taken in batches (serial). Within a batch all hosts keep step (the linear strategy): the
+// machine names one task and the hosts that stand before it, waits for all their answers, and then names the next.
+//
+// The conversation is Step: one Input in, any number of Outputs out.
+//
+//	                 Begin                           Done (every host)
+//	(new play) ───────────────▶ StartBatch, Run ◀─────────────────────┐
+//	                                   │  task, hosts                 │
+//	                                   └──────────────▶ (the caller carries it out)
+//
+//	batch passed:  Commit, then StartBatch of the next, at last EndPlay
+//	batch failed:  Undo (scope host, batch or all), Undone (every host), EndPlay
+//
+// Rules:
+//   - A host that failed leaves the batch, unless a block rescues it; an unreachable host is never rescued.
+//   - any_errors_fatal and max_fail_percentage stop the batch and the run. They count a host when its task has failed for good,
+//     as ansible-core 2.14 does: a host still busy in an always section is counted at the end of the batch.
+//   - What is undone is the play's choice (Rollback). With a choice made, more failures than max_fail_percentage allows (none, when
+//     it is not set) end the batch at once, and it is undone; fewer undo the failed hosts alone.
+//   - The undo of scope all goes back batch by batch, the newest first.
+//   - A machine is used for one play by one goroutine.
+package machine
