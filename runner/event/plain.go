@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -158,13 +159,24 @@ func (p *Plain) diffs(e Event) {
 
 func unified(d Diff) string {
 	text, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
-		A: difflib.SplitLines(d.Before), B: difflib.SplitLines(d.After),
+		A: diffLines(d.Before), B: diffLines(d.After),
 		FromFile: "before" + header(d.BeforeHeader), ToFile: "after" + header(d.AfterHeader), Context: 3,
 	})
 	if err != nil {
 		return "" // GetUnifiedDiffString writes to memory
 	}
 	return text
+}
+
+// diffLines are the lines of a text, each with its end; a last line without one says so, as diff does.
+func diffLines(text string) []string {
+	lines := strings.SplitAfter(text, "\n")
+	if last := len(lines) - 1; lines[last] == "" {
+		lines = lines[:last]
+	} else {
+		lines[last] += "\n\\ No newline at end of file\n"
+	}
+	return lines
 }
 
 func header(s string) string {
@@ -231,14 +243,49 @@ func labelText(v any) string {
 	return compact(v)
 }
 
+// compact is v on one line as Python's json writes it, which is what users of Ansible search for.
 func compact(v any) string {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
+	var b strings.Builder
+	writeJSON(&b, v)
+	return b.String()
+}
+
+func writeJSON(b *strings.Builder, v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		b.WriteByte('{')
+		for i, k := range slices.Sorted(maps.Keys(v)) {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			writeScalar(b, k)
+			b.WriteString(": ")
+			writeJSON(b, v[k])
+		}
+		b.WriteByte('}')
+	case []any:
+		b.WriteByte('[')
+		for i, e := range v {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			writeJSON(b, e)
+		}
+		b.WriteByte(']')
+	default:
+		writeScalar(b, v)
+	}
+}
+
+func writeScalar(b *strings.Builder, v any) {
+	var text strings.Builder
+	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
-		return fmt.Sprint(v)
+		fmt.Fprint(b, v)
+		return
 	}
-	return strings.TrimRight(b.String(), "\n")
+	b.WriteString(strings.TrimRight(text.String(), "\n"))
 }
 
 func pretty(v any) string {

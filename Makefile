@@ -1,0 +1,50 @@
+# calroll. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+GO    ?= go
+
+# The packages of the product; the upstream pins below testenv/upstream are modules of their own.
+PACKAGES := ./...
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: helpers
+helpers:
+	@sh cmd/calroll/helpers/build.sh
+
+.PHONY: build
+build: helpers ## build dist/calroll, one static binary with the helpers for linux/amd64 and linux/arm64 inside
+	CGO_ENABLED=0 $(GO) build -trimpath -tags helpers -ldflags "-s -w" -o dist/calroll ./cmd/calroll
+
+.PHONY: setup
+setup: ## install and build what the lab, the demo and the tests need (as root: distribution packages; then cached builds)
+	@$(GO) run ./testenv/setup
+
+.PHONY: test
+test: setup ## run every test, on real hosts, etcd and Calico; installs what is missing
+	$(GO) test -timeout 50m -p 2 $(PACKAGES)
+
+.PHONY: lint
+lint: ## vet and golangci-lint, pinned in .ci/tools
+	$(GO) vet $(PACKAGES)
+	$(GO) tool -modfile=.ci/tools/go.mod golangci-lint run
+
+.PHONY: demo
+demo: build ## install Calico on three throw-away hosts, break an upgrade, watch it roll back (takes everything away again)
+	@$(GO) run ./testenv/setup -for demo
+	@dist/calroll lab demo
+
+.PHONY: bench
+bench: build setup ## compare with ansible-core and with a shell script over plain ssh, as ratios
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 50m ./testenv/bench
+
+.PHONY: lab-up
+lab-up: build ## start three lab hosts with etcd and artifacts; prints what to type next
+	@$(GO) run ./testenv/setup -for lab
+	@dist/calroll lab up
+
+.PHONY: lab-down
+lab-down: build ## take the lab away
+	@dist/calroll lab down

@@ -1,0 +1,208 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/calroll/calroll/inventory"
+	"github.com/calroll/calroll/playbooks"
+	"github.com/calroll/calroll/playbooks/expr"
+	"github.com/calroll/calroll/playbooks/source"
+	"github.com/calroll/calroll/playbooks/value"
+	"github.com/calroll/calroll/runner/event"
+	"github.com/calroll/calroll/runner/machine"
+)
+
+// playbook carries the plays of a playbook out; more is false when no further one is to start.
+func (r *run) playbook(ctx context.Context, book *playbooks.Playbook) (more bool, err error) {
+	r.world.StartPlaybook(book.Dir)
+	for _, def := range book.Plays {
+		end, err := r.play(ctx, def)
+		if err != nil {
+			return false, err
+		}
+		for _, h := range slices.Concat(end.Failed, end.Unreachable) {
+			r.gone[h] = true
+			r.world.SetGone(h)
+		}
+		r.failed = r.failed || len(end.Failed) > 0
+		r.lost = r.lost || len(end.Unreachable) > 0
+		r.canceled = r.canceled || end.Canceled
+		if end.Break {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// play carries one play out.
+func (r *run) play(ctx context.Context, def *playbooks.Play) (machine.EndPlay, error) {
+	p := &play{run: r, def: def, hosts: map[string]*host{}}
+	r.world.StartPlay(playVars(def))
+	if err := r.readVarsFiles(def); err != nil {
+		return machine.EndPlay{}, err
+	}
+	hosts, err := p.match()
+	if err != nil {
+		return machine.EndPlay{}, err
+	}
+	r.emit(event.Event{Kind: event.PlayStart, Play: def.Title(), Where: def.Pos.String()})
+	if len(hosts) == 0 {
+		r.emit(event.Event{Kind: event.NoHosts})
+		return machine.EndPlay{}, nil
+	}
+	for _, h := range hosts {
+		if !r.gone[h.Name] {
+			p.all = append(p.all, h.Name)
+			p.hosts[h.Name] = &host{name: h.Name, done: map[string]bool{}, began: map[string]bool{}}
+		}
+	}
+	if len(p.all) == 0 {
+		return machine.EndPlay{Break: true}, nil
+	}
+	r.world.SetHosts(p.all)
+	if p.machine, err = p.newMachine(); err != nil {
+		return machine.EndPlay{}, err
+	}
+	return p.carryOut(ctx)
+}
+
+// match finds the play's hosts, in the play's order.
+func (p *play) match() ([]*inventory.Host, error) {
+	var patterns []string
+	for _, h := range p.def.Hosts {
+		v, err := h.Get(p.playRender, "")
+		if err != nil {
+			return nil, err
+		}
+		patterns = append(patterns, v)
+	}
+	var limits []string
+	if p.o.Limit != "" {
+		limits = append(limits, p.o.Limit)
+	}
+	hosts, err := p.o.Inventory.Match(joinPatterns(patterns), limits...)
+	if err != nil {
+		return nil, hostProblem(p.def.Pos, joinPatterns(patterns), err)
+	}
+	order, err := p.def.Order.Get(p.playRender, "inventory")
+	if err != nil {
+		return nil, err
+	}
+	return inventory.Order(hosts, order)
+}
+
+func joinPatterns(patterns []string) string {
+	joined := ""
+	for i, s := range patterns {
+		if i > 0 {
+			joined += ","
+		}
+		joined += s
+	}
+	return joined
+}
+
+// hostProblem says at the play which of its hosts do not exist.
+func hostProblem(pos source.Pos, pattern string, err error) error {
+	var unknown *inventory.UnknownNames
+	if !errors.As(err, &unknown) {
+		return source.Errorf(pos, "cannot use the hosts %q: %w", pattern, err)
+	}
+	return source.Errorf(pos, "cannot find hosts %q: %w", pattern, err)
+}
+
+// playRender renders a play's own keywords.
+func (p *play) playRender(t value.Template) (any, error) { return p.world.Play().Render(t) }
+
+// newMachine sets the play's machine up.
+func (p *play) newMachine() (*machine.Machine, error) {
+	serial, err := p.serial()
+	if err != nil {
+		return nil, err
+	}
+	fatal, err1 := p.def.AnyErrorsFatal.Get(p.playRender, false)
+	force, err2 := p.def.ForceHandlers.Get(p.playRender, false)
+	maxFail, err3 := p.def.MaxFailPercentage.Get(p.playRender, 0)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, err
+	}
+	m := machine.Play{Hosts: p.all, Serial: serial, AnyErrorsFatal: fatal, ForceHandlers: force, Rollback: p.scopeOfRollback()}
+	if p.def.MaxFailPercentage.IsSet() {
+		m.MaxFailPercentage = &maxFail
+	}
+	pre := p.nodes(p.def.PreTasks, nil)
+	if gather, err := p.gathers(); err != nil {
+		return nil, err
+	} else if gather {
+		pre = slices.Concat([]*machine.Node{p.node(gatherTask(p.def), nil)}, pre)
+	}
+	m.Sections = [][]*machine.Node{pre, p.nodes(p.def.Tasks, nil), p.nodes(p.def.PostTasks, nil)}
+	for _, h := range p.def.Handlers {
+		m.Handlers = append(m.Handlers, p.handler(h, nil))
+	}
+	p.rollback = m.Rollback
+	return machine.New(m)
+}
+
+func (p *play) scopeOfRollback() machine.Scope {
+	switch {
+	case p.o.Check:
+		return machine.None
+	case p.def.Rollback != "":
+		return machine.Scope(p.def.Rollback)
+	}
+	return p.o.Rollback
+}
+
+func (p *play) gathers() (bool, error) { return p.def.GatherFacts.Get(p.playRender, true) }
+
+// serial are the batch sizes; a template may render to a list of them.
+func (p *play) serial() ([]string, error) {
+	var sizes []string
+	for _, s := range p.def.Serial {
+		t, isTemplate := s.Template()
+		if !isTemplate {
+			sizes = append(sizes, s.Text())
+			continue
+		}
+		v, err := p.playRender(t)
+		if err != nil {
+			return nil, err
+		}
+		list, ok := v.([]any)
+		if !ok {
+			list = []any{v}
+		}
+		for _, e := range list {
+			sizes = append(sizes, expr.String(e))
+		}
+	}
+	return sizes, nil
+}
+
+// commit ends automatic undo on hosts, for every identity that worked there.
+func (p *play) commit(ctx context.Context, hosts []string) {
+	p.emit(event.Event{Kind: event.Commit, Hosts: hosts})
+	for _, h := range hosts {
+		for _, c := range p.fleet.working(h) {
+			if err := c.Commit(ctx, p.id, p.fleet.holder); err != nil {
+				p.emit(event.Event{Kind: event.Warning, Host: h, Message: fmt.Sprintf("cannot commit on %s: %v", h, err)})
+			}
+		}
+	}
+}
+
+// undo takes back what hosts have done since their batch began (the play, with scope all).
+func (p *play) undo(ctx context.Context, hosts []string) []machine.Output {
+	p.emit(event.Event{Kind: event.UndoStart, Hosts: hosts})
+	ctx = context.WithoutCancel(ctx) // an undo that was begun is ended
+	p.rolledBack = p.undoHosts(ctx, hosts, undoing{run: p.id, downTo: p.since})
+	var outs []machine.Output
+	for _, h := range hosts {
+		outs = append(outs, p.machine.Step(machine.Undone{Host: h})...)
+	}
+	return outs
+}

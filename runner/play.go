@@ -1,0 +1,383 @@
+package runner
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/calroll/calroll/playbooks"
+	"github.com/calroll/calroll/playbooks/expr"
+	"github.com/calroll/calroll/playbooks/source"
+	"github.com/calroll/calroll/playbooks/value"
+	"github.com/calroll/calroll/runner/event"
+	"github.com/calroll/calroll/runner/machine"
+	"github.com/calroll/calroll/tasks"
+)
+
+// play carries one play out.
+type play struct {
+	*run
+	def      *playbooks.Play
+	machine  *machine.Machine
+	hosts    map[string]*host
+	all      []string // the play's hosts, in order
+	batch    []string
+	handlers []*ref
+	rollback machine.Scope
+	since    int64 // the number of the first task that an undo takes back
+}
+
+// host is an inventory host in a play.
+type host struct {
+	name string
+	// done are the roles completed on the host in this play, by playbooks.Role.Key; began those of which a task ran.
+	done, began map[string]bool
+}
+
+// ref is a playbook's task as the machine carries it.
+type ref struct {
+	task  *playbooks.Task
+	extra *value.Dict // loop variables of the includes around it
+}
+
+// outcome is what a task came to on one host.
+type outcome struct {
+	host    *host
+	result  result
+	ignored bool
+	passed  bool // over in silence: a role that has run already
+}
+
+// carryOut runs the play until the machine ends it.
+func (p *play) carryOut(ctx context.Context) (machine.EndPlay, error) {
+	outs := p.machine.Step(machine.Begin{})
+	canceled := false
+	for len(outs) > 0 {
+		if ctx.Err() != nil && !canceled {
+			canceled = true
+			outs = append(outs, p.machine.Step(machine.Cancel{})...)
+		}
+		out := outs[0]
+		outs = outs[1:]
+		if end, ok := out.(machine.EndPlay); ok {
+			return end, nil
+		}
+		more, err := p.obey(ctx, out)
+		if err != nil {
+			return machine.EndPlay{Break: true}, err
+		}
+		outs = append(outs, more...)
+	}
+	return machine.EndPlay{Break: true}, &tasks.Error{Kind: tasks.Internal, Op: "finish the play", Detail: "it stopped without an end"}
+}
+
+// obey carries out what the machine wants and tells it what came of it.
+func (p *play) obey(ctx context.Context, out machine.Output) ([]machine.Output, error) {
+	switch out := out.(type) {
+	case machine.StartBatch:
+		p.batch = out.Hosts
+		if p.rollback != machine.All || out.Number == 1 {
+			p.since = p.taskNo + 1
+		}
+		p.world.StartBatch(out.Hosts)
+		p.emit(event.Event{Kind: event.BatchStart, Batch: out.Number, Batches: out.Of, Hosts: out.Hosts})
+		return nil, nil
+	case machine.Run:
+		return p.task(ctx, out)
+	case machine.Undo:
+		return p.undo(ctx, out.Hosts), nil
+	case machine.Commit:
+		p.commit(ctx, out.Hosts)
+	}
+	return nil, nil
+}
+
+// task runs a task on its hosts, applies what came of it, and answers the machine.
+func (p *play) task(ctx context.Context, want machine.Run) ([]machine.Output, error) {
+	r := want.Node.Ref.(*ref)
+	if r.task.Implicit {
+		return p.implicit(r.task, want), nil
+	}
+	number := p.nextTask()
+	outcomes, err := p.onHosts(ctx, r, want.Hosts, number)
+	if err != nil {
+		return nil, err
+	}
+	p.bringIn(r.task, outcomes)
+	p.apply(r, want, outcomes)
+	return p.answer(r, outcomes), nil
+}
+
+// onHosts runs a task on hosts, at most forks of them at a time.
+func (p *play) onHosts(ctx context.Context, r *ref, hosts []string, number int64) ([]outcome, error) {
+	outcomes := make([]outcome, len(hosts))
+	limit := p.forks(r.task)
+	places := make(chan struct{}, limit)
+	start := sync.OnceFunc(func() { p.startTask(r, hosts[0], number) })
+	var wg sync.WaitGroup
+	for i, name := range hosts {
+		h := p.hosts[name]
+		outcomes[i].host = h
+		if role := r.task.Role; role != nil && h.done[role.Key] && !role.AllowDuplicates {
+			outcomes[i].passed = true
+			continue
+		}
+		start()
+		places <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-places }()
+			outcomes[i] = p.onHost(ctx, r, h, number)
+		})
+	}
+	wg.Wait()
+	return outcomes, nil
+}
+
+func (p *play) forks(t *playbooks.Task) int {
+	n := max(p.o.Forks, 1)
+	if throttle, ok := t.Throttle.Constant(); ok && throttle > 0 {
+		n = min(n, throttle)
+	}
+	return n
+}
+
+// startTask announces a task under its name as the first host renders it.
+func (p *play) startTask(r *ref, host string, number int64) {
+	name := r.task.Name.Text()
+	if t, ok := r.task.Name.Template(); ok {
+		if v, err := p.scope(r, host).Render(t); err == nil {
+			name = expr.String(v)
+		}
+	}
+	p.emit(event.Event{Kind: event.TaskStart, Task: taskName(r.task, name), TaskNo: number, Action: r.task.Action, Handler: r.task.Handler,
+		Where: r.task.Pos.String(), Pos: r.task.Pos})
+}
+
+// taskName is "role : name" inside a role, as Ansible shows it.
+func taskName(t *playbooks.Task, name string) string {
+	if name == "" {
+		name = t.Action
+	}
+	if t.Role != nil {
+		return t.Role.Name + " : " + name
+	}
+	return name
+}
+
+func (p *play) onHost(ctx context.Context, r *ref, h *host, number int64) outcome {
+	if ctx.Err() != nil {
+		return outcome{host: h, result: failure(errNotReached)}
+	}
+	p.emit(event.Event{Kind: event.HostStart, Host: h.name, TaskNo: number})
+	c := &call{play: p, task: r.task, extra: r.extra, host: h, number: number, scope: p.scope(r, h.name)}
+	o := outcome{host: h, result: c.run(ctx)}
+	o.ignored = o.result.Failed && (c.set.ignoreErrors && !o.result.unreachable() || c.set.ignoreUnreachable && o.result.unreachable())
+	p.show(c, &o)
+	return o
+}
+
+// show emits how the task ended on the host, and counts it.
+func (p *play) show(c *call, o *outcome) {
+	if o.result.include != nil || len(o.result.includes) > 0 {
+		p.count(o.host.name, event.OK, false)
+		return
+	}
+	if _, meta := o.result.more["meta"]; meta {
+		return
+	}
+	e := c.event(event.HostDone, o.result)
+	e.TaskNo, e.Loop = c.number, c.task.Loop != nil && o.result.more["results"] != nil
+	if e.Loop {
+		e.Diff = nil // the items have shown theirs
+		delete(e.Result, "results")
+	}
+	if o.ignored {
+		e.Status = event.Ignored
+	}
+	for _, w := range o.result.Warnings {
+		p.emit(event.Event{Kind: event.Warning, Host: o.host.name, Message: w})
+	}
+	p.emit(e)
+	status := e.Status
+	if status == event.Failed && p.rescued(c.task) {
+		status = event.Rescued
+	}
+	p.count(o.host.name, status, o.result.Changed)
+}
+
+// rescued tells whether a failure of the task is taken by a rescue section.
+func (p *play) rescued(t *playbooks.Task) bool {
+	var inside playbooks.Node = t
+	for b := t.Block; b != nil; b = b.Block {
+		if len(b.Rescue) > 0 && under(b.Main, inside) {
+			return true
+		}
+		inside = b
+	}
+	return false
+}
+
+func under(nodes []playbooks.Node, n playbooks.Node) bool { return slices.Contains(nodes, n) }
+
+// implicit runs role_complete: no event, no count.
+func (p *play) implicit(t *playbooks.Task, want machine.Run) []machine.Output {
+	var outs []machine.Output
+	for _, name := range want.Hosts {
+		if h := p.hosts[name]; h.began[t.Role.Key] {
+			h.done[t.Role.Key] = true
+		}
+		outs = append(outs, p.machine.Step(machine.Done{Host: name})...)
+	}
+	return outs
+}
+
+// apply adds what the hosts answered to the variables. With run_once the first host's answer is everybody's.
+func (p *play) apply(r *ref, want machine.Run, outcomes []outcome) {
+	for _, o := range outcomes {
+		if o.passed {
+			continue
+		}
+		to := []string{o.host.name}
+		if want.Node.RunOnce {
+			to = want.For
+		}
+		for _, name := range to {
+			p.applyTo(name, r.task, o)
+		}
+		if r.task.Role != nil && !o.result.Skipped {
+			o.host.began[r.task.Role.Key] = true
+		}
+	}
+}
+
+func (p *play) applyTo(name string, t *playbooks.Task, o outcome) {
+	hv := p.world.Host(name)
+	for _, r := range o.result.each() {
+		switch {
+		case r.facts != nil && r.factsAsVars:
+			hv.IncludeVars(r.facts)
+		case r.facts != nil:
+			hv.SetFacts(r.facts)
+		case len(r.Facts) > 0:
+			d, _ := value.FromGo(r.Facts).(*value.Dict)
+			hv.AddFacts(d)
+		}
+	}
+	if t.Register != "" {
+		hv.Register(t.Register, o.result.vars())
+	}
+	if o.result.Failed && !o.ignored {
+		hv.SetFacts(value.NewDict("ansible_failed_task", taskVars(t), "ansible_failed_result", o.result.vars()))
+	}
+}
+
+// each are the results of a loop's items, or the result itself.
+func (r result) each() []result {
+	if len(r.items) > 0 {
+		return r.items
+	}
+	return []result{r}
+}
+
+// taskVars is ansible_failed_task.
+func taskVars(t *playbooks.Task) *value.Dict {
+	return value.NewDict("name", t.Name.Text(), "action", t.Action)
+}
+
+// answer tells the machine how each host did.
+func (p *play) answer(r *ref, outcomes []outcome) []machine.Output {
+	var outs []machine.Output
+	for _, o := range outcomes {
+		done := machine.Done{Host: o.host.name}
+		switch {
+		case o.ignored:
+		case o.result.unreachable():
+			done.Outcome = machine.Unreachable
+		case o.result.Failed:
+			done.Outcome = machine.Failed
+		case o.result.Changed:
+			notify, err := p.notified(r, o.host.name)
+			if err != nil {
+				p.emit(event.Event{Kind: event.HostDone, Host: o.host.name, Status: event.Failed, Result: map[string]any{"msg": err.Error()}})
+				p.count(o.host.name, event.Failed, false)
+				done.Outcome = machine.Failed
+			}
+			done.Notify = notify
+		}
+		if word, ok := o.result.more["meta"].(string); ok && !o.result.Failed {
+			done.Outcome = p.meta(word, o.host.name)
+		}
+		outs = append(outs, p.machine.Step(done)...)
+	}
+	return outs
+}
+
+// notified are the handlers that a task notifies, by index.
+func (p *play) notified(r *ref, host string) ([]int, error) {
+	var indexes []int
+	for _, n := range r.task.Notify {
+		rendered, err := n.Get(func(t value.Template) (any, error) { return p.scope(r, host).Render(t) }, "")
+		if err != nil {
+			return nil, err
+		}
+		found := p.handlersNamed(rendered)
+		if len(found) == 0 {
+			return nil, p.noHandler(n.Pos, rendered)
+		}
+		indexes = append(indexes, found...)
+	}
+	return indexes, nil
+}
+
+func (p *play) noHandler(pos source.Pos, name string) error {
+	var known []string
+	for _, h := range p.handlers {
+		known = append(known, h.task.Name.Text())
+	}
+	problem := source.Errorf(pos, "The requested handler '%s' was not found in either the main handlers list nor in the listening handlers list", name)
+	if near := source.Nearest(name, known); near != "" {
+		problem.WithHint("did you mean %q?", near)
+	}
+	return problem
+}
+
+// handlersNamed are the last handler of this name and all that listen to it.
+func (p *play) handlersNamed(name string) []int {
+	var found []int
+	named := false
+	for i, h := range slices.Backward(p.handlers) {
+		answers, err := h.task.Answers(name, p.playRender)
+		if err != nil || !answers {
+			continue
+		}
+		if !slices.ContainsFunc(h.task.Listen, func(l playbooks.Setting[string]) bool { return l.Text() == name }) {
+			if named {
+				continue
+			}
+			named = true
+		}
+		found = append(found, i)
+	}
+	return found
+}
+
+// meta carries a meta task out and says what it means for the host.
+func (p *play) meta(word, host string) machine.Outcome {
+	switch word {
+	case "end_host":
+		return machine.EndHost
+	case "end_play":
+		p.machine.Step(machine.EndPlayEarly{})
+	case "end_batch":
+		p.machine.Step(machine.EndBatch{})
+	case "clear_host_errors":
+		p.machine.Step(machine.ClearErrors{})
+	case "clear_facts":
+		p.world.Host(host).ClearFacts()
+	case "reset_connection":
+		if w, _, err := p.plainWay(host); err == nil {
+			p.fleet.forget(w)
+		}
+	}
+	return machine.OK
+}

@@ -1,0 +1,442 @@
+package remote
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/calroll/calroll/tasks"
+)
+
+// Client is the controller's end: one helper on one host, working as one identity. Its methods may be called from several
+// goroutines; tasks run in the order of their Send.
+type Client struct {
+	name  string // of the host, for messages
+	hello Hello
+	link  link
+	in    *frameReader
+	out   *frameWriter
+	up    *uploader
+
+	done   chan struct{} // closed when the link is over and every call has its answer
+	closed sync.Once
+
+	sendMu sync.Mutex // held while a call gets its number and its frame leaves; taken before mu
+	next   uint64     // guarded by sendMu
+
+	mu      sync.Mutex // guards what follows; never held while writing
+	calls   map[uint64]*pendingCall
+	tasks   int   // calls that are tasks
+	over    error // why the link is over; nil while it is not
+	closing bool  // Close was called
+}
+
+// link is the stream to a helper and what is known of its end.
+type link interface {
+	io.ReadWriteCloser // Close ends it at once, and may be called twice
+	// CloseWrite tells the helper that there will be no more.
+	CloseWrite() error
+	// why explains the end of the stream after err.
+	why(err error) string
+}
+
+// pendingCall collects the answers of one call, as many as come, so that the reader never waits for whoever takes them.
+type pendingCall struct {
+	id     uint64
+	items  int
+	isTask bool
+	more   chan struct{} // told, without waiting, that there is something new
+
+	answers []answer // not taken yet; guarded by the client's mu
+	lost    bool     // there will be no more; guarded likewise
+}
+
+// tell wakes whoever waits for the call.
+func (p *pendingCall) tell() {
+	select {
+	case p.more <- struct{}{}:
+	default:
+	}
+}
+
+// closePatience is how long Close waits for the alteration in hand.
+const closePatience = 10 * time.Second
+
+// pingEvery is how often an idle controller says that it is still there. See quietLimit.
+const pingEvery = 30 * time.Second
+
+// newClient reads Hello and takes the stream over.
+func newClient(name string, l link, in *frameReader) (*Client, error) {
+	c := &Client{name: name, link: l, in: in, out: &frameWriter{w: l}, done: make(chan struct{}), calls: map[uint64]*pendingCall{}}
+	c.up = &uploader{c: c}
+	kind, payload, err := in.read()
+	if err != nil {
+		return nil, c.unreachable(l.why(err))
+	}
+	if kind != frameHello {
+		return nil, c.internal(fmt.Sprintf("its first frame is %q", kind))
+	}
+	if err := json.Unmarshal(payload, &c.hello); err != nil {
+		return nil, c.internal("cannot understand its first message: " + err.Error())
+	}
+	if c.hello.Protocol != Protocol {
+		return nil, &tasks.Error{Kind: tasks.Internal, Op: "talk to the helper on " + name,
+			Detail: fmt.Sprintf("it speaks protocol %d (build %s) and this calroll speaks %d; remove calroll's folder from the host's cache",
+				c.hello.Protocol, c.hello.Build, Protocol)}
+	}
+	go c.read()
+	go c.ping()
+	return c, nil
+}
+
+// Hello is what the helper said of itself and its host.
+func (c *Client) Hello() Hello { return c.hello }
+
+// Stats counts what crossed the wire since the helper's hello.
+type Stats struct {
+	FramesOut, FramesIn int64
+	BytesOut, BytesIn   int64 // headers included
+	Blobs, BlobBytes    int64 // sent, in frames of their own or with a task
+}
+
+// Stats counts what crossed the wire so far.
+func (c *Client) Stats() Stats {
+	return Stats{
+		FramesOut: c.out.frames.Load(), BytesOut: c.out.bytes.Load(),
+		FramesIn: c.in.frames.Load(), BytesIn: c.in.bytes.Load(),
+		Blobs: c.up.blobs.Load(), BlobBytes: c.up.bytes.Load(),
+	}
+}
+
+// Sent is a task on its way.
+type Sent struct {
+	c    *Client
+	call *pendingCall
+	task Task
+}
+
+// Send sends a task without waiting for its answer, so that the next one can follow at once. The error is a *tasks.Error;
+// after one of kind Unreachable the client is of no further use. Each Sent must be waited for.
+func (c *Client) Send(t Task) (*Sent, error) {
+	m := taskCall{Task: t}
+	m.Items = make([]Item, len(t.Items))
+	for i, it := range t.Items {
+		m.Items[i].Args = pointedMap(it.Args)
+	}
+	call, err := c.begin(frameTask, len(t.Items), func(id uint64) (any, error) {
+		m.ID, m.Ahead = id, c.waiting() > 0
+		var err error
+		m.Inline, err = c.up.announce(id, t.Blobs)
+		return m, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Sent{c: c, call: call, task: t}, nil
+}
+
+// Run sends a task and waits for its results: one for every item, in their order.
+func (c *Client) Run(ctx context.Context, t Task) ([]tasks.Result, error) {
+	s, err := c.Send(t)
+	if err != nil {
+		return nil, err
+	}
+	return s.Wait(ctx)
+}
+
+// Wait waits for the task's results: one for every item, in their order, also for those that did not run: they are Failed
+// with the kind of the reason. The error is nil unless the task as a whole did not come to its end: Unreachable, Canceled,
+// Refused or Internal, always a *tasks.Error.
+//
+// When ctx ends, the helper is told to cancel the task, once, and Wait goes on until it has answered: the alteration in hand is
+// then complete or did not begin. To abandon it, Close the client.
+func (s *Sent) Wait(ctx context.Context) ([]tasks.Result, error) {
+	results := make([]tasks.Result, 0, s.call.items)
+	err := s.c.wait(ctx, s.call, func(a answer) {
+		if a.Result == nil {
+			return
+		}
+		r := a.Result
+		natural(r.Values)
+		natural(r.Facts)
+		for i := range r.Diff {
+			r.Diff[i].Before, r.Diff[i].After = natural(r.Diff[i].Before), natural(r.Diff[i].After)
+		}
+		results = append(results, *r)
+		if s.task.Each != nil {
+			s.task.Each(len(results)-1, *r)
+		}
+	})
+	for err != nil && len(results) < s.call.items {
+		results = append(results, tasks.Failure(err))
+	}
+	if len(results) != s.call.items {
+		return results, s.c.internal(fmt.Sprintf("a task of %d items came back with %d results", s.call.items, len(results)))
+	}
+	return results, err
+}
+
+// begin registers a call and sends its frame in one step, so that frames leave in the order of their numbers.
+func (c *Client) begin(kind byte, items int, message func(id uint64) (any, error)) (*pendingCall, error) {
+	c.sendMu.Lock()
+	defer c.sendMu.Unlock()
+	c.next++
+	m, err := message(c.next)
+	if err != nil {
+		return nil, err
+	}
+	call := &pendingCall{id: c.next, items: items, isTask: kind == frameTask, more: make(chan struct{}, 1)}
+	if err := c.expect(call); err != nil {
+		return nil, err
+	}
+	if err := c.out.send(kind, m); err != nil {
+		c.mu.Lock()
+		c.forget(call)
+		c.mu.Unlock()
+		return nil, c.sendError(err)
+	}
+	return call, nil
+}
+
+// waiting is how many tasks have not answered yet.
+func (c *Client) waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tasks
+}
+
+// expect makes the reader hand the call its answers.
+func (c *Client) expect(call *pendingCall) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over != nil {
+		return c.over
+	}
+	if len(c.calls) >= WindowLimit {
+		return c.internal(fmt.Sprintf("%d calls wait for their answers already", len(c.calls)))
+	}
+	c.calls[call.id] = call
+	if call.isTask {
+		c.tasks++
+	}
+	return nil
+}
+
+// forget takes the call off the list; c.mu is held.
+func (c *Client) forget(call *pendingCall) {
+	if c.calls[call.id] != call {
+		return
+	}
+	delete(c.calls, call.id)
+	if call.isTask {
+		c.tasks--
+	}
+	c.up.drop(call.id)
+}
+
+// sendError explains why a frame did not leave. The reader finds out more about a broken link than a writer can.
+func (c *Client) sendError(err error) error {
+	if !c.out.broken() {
+		return &tasks.Error{Kind: tasks.Failed, Op: "send the task to " + c.name, Err: err}
+	}
+	_ = c.link.Close()
+	return c.unreachable(c.link.why(err))
+}
+
+// wait hands the call's answers to take and returns the error of the call as a whole.
+func (c *Client) wait(ctx context.Context, call *pendingCall, take func(answer)) error {
+	canceled := ctx.Done()
+	for {
+		answers, lost := c.collect(call)
+		for _, a := range answers {
+			take(a)
+			if a.Last && a.Err != nil {
+				return a.Err
+			}
+			if a.Last {
+				return nil
+			}
+		}
+		if lost {
+			return c.lost()
+		}
+		select {
+		case <-call.more:
+		case <-canceled:
+			canceled = nil
+			_ = c.out.send(frameCancel, cancelCall{ID: call.id}) // a lost link ends the wait anyway
+		}
+	}
+}
+
+// collect takes what has come for the call.
+func (c *Client) collect(call *pendingCall) (answers []answer, lost bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	answers, call.answers = call.answers, nil
+	return answers, call.lost
+}
+
+type cancelCall struct {
+	ID uint64 `json:"id"`
+}
+
+// ask makes a call with one answer and reads its value into v, unless v is nil.
+func (c *Client) ask(ctx context.Context, kind byte, message func(call) any, v any) error {
+	p, err := c.begin(kind, 0, func(id uint64) (any, error) { return message(call{ID: id}), nil })
+	if err != nil {
+		return err
+	}
+	var value json.RawMessage
+	if err := c.wait(ctx, p, func(a answer) { value = a.Value }); err != nil {
+		return err
+	}
+	if v == nil {
+		return nil
+	}
+	return c.value(value, v)
+}
+
+func (c *Client) value(raw json.RawMessage, v any) error {
+	if err := json.Unmarshal(raw, v); err != nil {
+		return c.internal("cannot understand the answer: " + err.Error())
+	}
+	return nil
+}
+
+// read owns the incoming stream until it ends; then every waiting call is told.
+func (c *Client) read() {
+	err := c.readFrames()
+	c.up.close()
+	why := c.link.why(err)
+	_ = c.link.Close()
+	c.mu.Lock()
+	c.over = c.unreachable(why)
+	if c.closing {
+		c.over = &tasks.Error{Kind: tasks.Canceled, Op: "work on " + c.name, Detail: "the connection to its helper was closed"}
+	}
+	for _, call := range c.calls {
+		call.lost = true
+		call.tell()
+	}
+	c.calls, c.tasks = nil, 0
+	c.mu.Unlock()
+	close(c.done)
+}
+
+func (c *Client) readFrames() error {
+	for {
+		kind, payload, err := c.in.read()
+		if err != nil {
+			return err
+		}
+		switch kind {
+		case frameAnswer:
+			err = c.takeAnswer(payload)
+		case frameNeed:
+			err = c.takeNeed(payload)
+		case framePong:
+		default:
+			err = fmt.Errorf("it sent a frame of type %q, which only a controller sends", kind)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Client) takeAnswer(payload []byte) error {
+	var a answer
+	if err := decode(payload, &a); err != nil {
+		return fmt.Errorf("cannot understand an answer: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	call := c.calls[a.ID]
+	if call == nil {
+		return fmt.Errorf("it answered call %d, which does not wait for that", a.ID)
+	}
+	call.answers = append(call.answers, a)
+	call.tell()
+	if a.Last {
+		c.forget(call)
+	}
+	return nil
+}
+
+func (c *Client) takeNeed(payload []byte) error {
+	var n need
+	if err := json.Unmarshal(payload, &n); err != nil {
+		return fmt.Errorf("cannot understand what it needs: %w", err)
+	}
+	c.up.start(n)
+	return nil
+}
+
+// ping tells an idle helper that its controller lives.
+func (c *Client) ping() {
+	t := time.NewTicker(pingEvery)
+	defer t.Stop()
+	sent := c.out.frames.Load()
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-t.C:
+			if now := c.out.frames.Load(); now != sent {
+				sent = now
+				continue
+			}
+			_ = c.out.write(framePing, nil) // the reader notices a lost link
+			sent = c.out.frames.Load()
+		}
+	}
+}
+
+// Reset lets the helper take tasks again after a failure canceled those that were sent ahead. It needs no answer. A task that
+// is sent when all earlier ones have answered needs none.
+func (c *Client) Reset() error {
+	if err := c.out.write(frameReset, nil); err != nil {
+		return c.sendError(err)
+	}
+	return nil
+}
+
+// Done is closed when the helper is gone.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Close ends the helper: a command that is running is killed with its process group, the alteration in hand is completed, and
+// nothing further starts. It waits for that some seconds at most. It may be called twice.
+func (c *Client) Close() error {
+	c.closed.Do(func() {
+		c.mu.Lock()
+		c.closing = true
+		c.mu.Unlock()
+		_ = c.out.write(frameBye, nil) // a link that is gone needs no farewell
+		_ = c.link.CloseWrite()
+		select {
+		case <-c.done:
+		case <-time.After(closePatience):
+			_ = c.link.Close()
+		}
+	})
+	<-c.done
+	return nil
+}
+
+func (c *Client) lost() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.over
+}
+
+func (c *Client) unreachable(why string) error {
+	return &tasks.Error{Kind: tasks.Unreachable, Op: "work on " + c.name, Detail: why}
+}
+
+func (c *Client) internal(why string) error {
+	return &tasks.Error{Kind: tasks.Internal, Op: "talk to the helper on " + c.name, Detail: why}
+}

@@ -1,0 +1,31 @@
+// Package remote is both ends of the protocol between the controller and its helper on a host, side by side.
+//
+// The helper is a small static program that the controller pushes to a host once and then talks to over the standard input and
+// output of one command. It has no templates, no conditions and no YAML: it takes tasks whose arguments are finished, runs them
+// one at a time in the order they came, and journals what they alter. Nothing of it stays running when the link is gone.
+//
+//	controller                                     host
+//	Open ─ one shell line ───────────────────────▶ exec <cache>/calroll/<hash>/remote-<machine> remote-serve
+//	Client ◀──── marker line, Hello ────────────── Main ─ Serve
+//	       ───── Task ───────────────────────────▶      runs the items, journal first
+//	       ◀──── Need hash ──────────────────────       (only when the content is not there already)
+//	       ───── Blob, Blob, ... ────────────────▶
+//	       ◀──── Answer per item, the last marked
+//
+// Words: a *frame* is one type byte, four length bytes and a payload. The *marker* is a line with a random word that the
+// controller chose, so that whatever a login shell prints before it is skipped. A *blob* is content known by its SHA-256. A
+// task is *ahead* when it was sent before the answers of earlier ones were known. The *identity* is the user the helper runs
+// as: there is one Client for each host and identity. A *stage* is the place on the host where an upload waits to be verified.
+//
+// Rules:
+//   - Strictly in order, one task at a time. The reader runs ahead of the worker, so that Cancel, Ping and the end of the link
+//     get through while a task works.
+//   - Once a task failed, tasks sent ahead answer Canceled until a Reset, or until a task comes that was not sent ahead.
+//   - When the link ends, the alteration in hand is completed, nothing further starts, and commands are killed with their group.
+//   - Limits are checked before a byte of a payload is read.
+//   - A blob crosses the wire at most once in a session: with its task when it is small, otherwise when it is asked for.
+//   - A program runs from a folder only if nobody but root and the identity can write there, and only after the identity itself
+//     compared the hash of its own copy. A warm host costs one round trip up to Hello.
+//   - The program that is pushed is named by its content, so a helper of another version is never met by accident.
+//   - Every error is a *tasks.Error; a lost helper is Unreachable and says what it said last.
+package remote

@@ -1,0 +1,177 @@
+package remote
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/calroll/calroll/tasks"
+	"github.com/calroll/calroll/tasks/journal"
+)
+
+// What stays of runs that are over, for a rollback by hand.
+const (
+	keepRuns = 20
+	keepAge  = 30 * 24 * time.Hour
+)
+
+type beginCall struct {
+	call
+	Run    string         `json:"run"`
+	Holder journal.Holder `json:"holder"`
+}
+
+type undoCall struct {
+	beginCall
+	UndoOptions
+}
+
+// UndoOptions of Client.Undo.
+type UndoOptions struct {
+	Force  bool  `json:"force,omitempty"`   // restore also what somebody else changed since
+	DownTo int64 `json:"down_to,omitempty"` // undo only what tasks from this number on did; zero undoes all
+	// Each, if set, is called with every item as it is done, by the goroutine that waits.
+	Each func(journal.Item) `json:"-"`
+}
+
+// Begin starts or continues a run on the host: what tasks alter from now on is journaled under its name. The host is locked for
+// other runs until Close; the error is Refused and names the holder when another run has it.
+func (c *Client) Begin(ctx context.Context, run string, h journal.Holder) error {
+	return c.ask(ctx, frameBegin, func(id call) any { return beginCall{id, run, h} }, nil)
+}
+
+// Undo takes back what the run altered on the host as this identity, newest first. What cannot be taken back is in the report;
+// the error is about the undo as a whole. When ctx ends, the item in hand is completed, and a later Undo goes on from there; so
+// it does after a lost link.
+func (c *Client) Undo(ctx context.Context, run string, h journal.Holder, o UndoOptions) (journal.Report, error) {
+	var r journal.Report
+	p, err := c.begin(frameUndo, 0, func(id uint64) (any, error) { return undoCall{beginCall{call{id}, run, h}, o}, nil })
+	if err != nil {
+		return r, err
+	}
+	var unreadable error
+	err = c.wait(ctx, p, func(a answer) {
+		if a.Last && a.Value != nil {
+			unreadable = c.value(a.Value, &r)
+		} else if o.Each != nil {
+			var i journal.Item
+			if unreadable = c.value(a.Value, &i); unreadable == nil {
+				o.Each(i)
+			}
+		}
+	})
+	if err == nil {
+		err = unreadable
+	}
+	return r, err
+}
+
+// Commit ends automatic undo of the run on the host. Its before-images stay for a while.
+func (c *Client) Commit(ctx context.Context, run string, h journal.Holder) error {
+	return c.ask(ctx, frameCommit, func(id call) any { return beginCall{id, run, h} }, nil)
+}
+
+// Runs lists the runs that the host has a journal of, made as this identity.
+func (c *Client) Runs(ctx context.Context) ([]journal.Run, error) {
+	var runs []journal.Run
+	err := c.ask(ctx, frameRuns, func(id call) any { return id }, &runs)
+	return runs, err
+}
+
+// book is the journal of the run that is going on, on the helper's side; it belongs to the worker.
+type book struct {
+	seat    seat
+	journal *journal.Journal // nil before begin
+}
+
+func (b *book) close() {
+	if b.journal != nil {
+		_ = b.journal.Close() // every record is on stable storage already
+	}
+	b.seat.leave()
+	b.journal = nil
+}
+
+func (s *server) recorder() tasks.Recorder {
+	switch {
+	case s.book.journal == nil:
+		return nil // a task that would alter something is refused
+	case s.o.keep != nil:
+		return s.o.keep(s.book.journal)
+	}
+	return s.book.journal
+}
+
+func (s *server) begin(ctx context.Context, payload []byte) error {
+	var b beginCall
+	if err := json.Unmarshal(payload, &b); err != nil {
+		return fmt.Errorf("%w: %v", errProtocol, err)
+	}
+	s.book.close()
+	j, err := journal.Open(s.o.StateDir, b.Run, b.Holder)
+	if err != nil {
+		return err
+	}
+	if err = j.Lock(ctx); err == nil {
+		err = s.book.seat.take(ctx, s.o.StateDir, b.Holder)
+	}
+	if err != nil {
+		_ = j.Close()
+		return beginError(err)
+	}
+	s.book.journal = j
+	return nil
+}
+
+func beginError(err error) error {
+	var known *tasks.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	kind := tasks.Failed
+	if errors.Is(err, fs.ErrPermission) {
+		kind = tasks.Denied
+	}
+	return &tasks.Error{Kind: kind, Op: "begin the run on the host", Err: err}
+}
+
+// undo may be the first thing a helper does: a rollback by hand begins nothing. Its items are told as they are done.
+func (s *server) undo(ctx context.Context, payload []byte) (journal.Report, error) {
+	var u undoCall
+	if err := json.Unmarshal(payload, &u); err != nil {
+		return journal.Report{}, fmt.Errorf("%w: %v", errProtocol, err)
+	}
+	if s.book.seat.file == nil {
+		if err := s.book.seat.take(ctx, s.o.StateDir, u.Holder); err != nil {
+			return journal.Report{}, beginError(err)
+		}
+		defer s.book.seat.leave()
+	}
+	o := journal.UndoOptions{Holder: u.Holder, Force: u.Force, DownTo: u.DownTo, Step: s.o.step, Report: func(i journal.Item) {
+		if v, err := marshal(i); err == nil {
+			_ = s.answer(answer{ID: u.ID, Value: v}) // a lost link ends the undo through ctx
+		}
+	}}
+	return journal.Undo(ctx, s.o.StateDir, u.Run, o, s.o.Kinds)
+}
+
+func (s *server) commit(ctx context.Context, payload []byte) error {
+	var b beginCall
+	if err := json.Unmarshal(payload, &b); err != nil {
+		return fmt.Errorf("%w: %v", errProtocol, err)
+	}
+	if err := journal.Commit(ctx, s.o.StateDir, b.Run, b.Holder); err != nil {
+		return err
+	}
+	return journal.Prune(s.o.StateDir, keepRuns, keepAge, time.Now())
+}
+
+// listOpen are the runs that are neither committed nor undone.
+func listOpen(dir string) ([]journal.Run, error) {
+	runs, err := journal.Runs(dir)
+	return slices.DeleteFunc(runs, func(r journal.Run) bool { return !r.Open() }), err
+}

@@ -1,0 +1,213 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/calroll/calroll/inventory"
+	"github.com/calroll/calroll/playbooks"
+	"github.com/calroll/calroll/playbooks/source"
+	"github.com/calroll/calroll/playbooks/vars"
+	"github.com/calroll/calroll/runner/event"
+	"github.com/calroll/calroll/runner/remote"
+	"github.com/calroll/calroll/runner/store"
+	"github.com/calroll/calroll/tasks"
+	"github.com/calroll/calroll/tasks/journal"
+)
+
+// undoing says what is undone.
+type undoing struct {
+	run    string
+	downTo int64 // only what tasks from this number on did; 0 is all
+	force  bool
+}
+
+// undoHosts takes hosts back, many at a time, and tells what came of it; whole means that every one is as it was.
+func (r *run) undoHosts(ctx context.Context, hosts []string, u undoing) (whole bool) {
+	places := make(chan struct{}, max(r.o.Forks, 1))
+	var wg sync.WaitGroup
+	var mu sync.Mutex // guards whole
+	whole = true
+	for _, h := range hosts {
+		places <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-places }()
+			ok := r.undoHost(ctx, h, u)
+			mu.Lock()
+			whole = whole && ok
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	return whole
+}
+
+// undoHost takes one host back as every identity that worked there, and reports it as one line.
+func (r *run) undoHost(ctx context.Context, host string, u undoing) bool {
+	var all []journal.Item
+	var errs []error
+	for _, w := range r.fleet.ways(host) {
+		items, err := r.undoAs(ctx, w, u)
+		all, errs = append(all, items...), append(errs, err)
+	}
+	e := event.Event{Kind: event.UndoHost, Host: host}
+	e.Status, e.Message = undoSummary(all, errors.Join(errs...))
+	r.emit(e)
+	r.mu.Lock()
+	if c := r.counts[host]; c != nil {
+		c.Undone += countRestored(all)
+	} else {
+		r.counts[host] = &event.Counts{Undone: countRestored(all)}
+	}
+	r.mu.Unlock()
+	return e.Status == event.OK || e.Status == event.Changed
+}
+
+func (r *run) undoAs(ctx context.Context, w way, u undoing) ([]journal.Item, error) {
+	c, err := r.fleet.again(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	report, err := c.Undo(ctx, u.run, r.fleet.holder, remote.UndoOptions{Force: u.force, DownTo: u.downTo})
+	return report.Items, err
+}
+
+func countRestored(items []journal.Item) int {
+	n := 0
+	for _, i := range items {
+		if i.Outcome == tasks.Restored || i.Outcome == tasks.Forced {
+			n++
+		}
+	}
+	return n
+}
+
+// undoSummary is the line about a host.
+func undoSummary(items []journal.Item, err error) (event.Status, string) {
+	counts := map[tasks.Outcome]int{}
+	var bad []string
+	for _, i := range items {
+		counts[i.Outcome]++
+		if i.Outcome == tasks.Foreign || i.Outcome == tasks.Undoable {
+			bad = append(bad, fmt.Sprintf("\n    %s %s: %s", i.Kind, i.Key, i.Error))
+		}
+	}
+	text := fmt.Sprintf("%d restored, %d as before, %d refreshed", counts[tasks.Restored]+counts[tasks.Forced], counts[tasks.Unchanged], counts[tasks.Fired])
+	switch {
+	case err != nil && tasks.KindOf(err) == tasks.Unreachable:
+		return event.Unreachable, "its run stays open: " + err.Error()
+	case err != nil:
+		return event.Failed, "its run stays open: " + err.Error()
+	case len(bad) > 0:
+		return event.Failed, text + ", not taken back:" + strings.Join(bad, "")
+	case counts[tasks.Restored]+counts[tasks.Forced] == 0:
+		return event.OK, "nothing to take back"
+	}
+	return event.Changed, text
+}
+
+// RollbackOptions are what Rollback takes back.
+type RollbackOptions struct {
+	Run   store.Meta
+	Limit string
+	Force bool
+}
+
+// Rollback takes a stored run back on every host it worked on. o needs Inventory, Loader, Env, Login, Carried and the sinks; the hosts' own
+// journals say what is there to be undone.
+func Rollback(ctx context.Context, o Options, rb RollbackOptions) (Summary, error) {
+	hosts, err := rollbackHosts(o.Inventory, rb)
+	if err != nil {
+		return Summary{Exit: ExitError}, err
+	}
+	o.Store = nil
+	r, err := begin(o)
+	if err != nil {
+		return Summary{Exit: ExitError}, err
+	}
+	defer r.fleet.close()
+	r.id, r.fleet.run = rb.Run.ID, ""
+	if err := r.worked(rb.Run.Identities, hosts); err != nil {
+		return r.end(err)
+	}
+	r.emit(event.Event{Kind: event.UndoStart, Hosts: hosts})
+	if !r.undoHosts(ctx, hosts, undoing{run: rb.Run.ID, force: rb.Force}) {
+		r.failed = true
+	}
+	return r.end(nil)
+}
+
+// rollbackHosts are the hosts of a run, as far as the limit goes.
+func rollbackHosts(inv *inventory.Inventory, rb RollbackOptions) ([]string, error) {
+	allowed := map[string]bool{}
+	if rb.Limit != "" {
+		hosts, err := inv.Match(rb.Limit)
+		if err != nil {
+			return nil, fmt.Errorf("cannot use --limit %s: %w", rb.Limit, err)
+		}
+		for _, h := range hosts {
+			allowed[h.Name] = true
+		}
+	}
+	var names, missing []string
+	for _, id := range rb.Run.Identities {
+		switch {
+		case slices.Contains(names, id.Host) || rb.Limit != "" && !allowed[id.Host]:
+		case inv.Host(id.Host) == nil:
+			missing = append(missing, id.Host)
+		default:
+			names = append(names, id.Host)
+		}
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("cannot take run %s back: the inventory does not know %s any more", rb.Run.ID, strings.Join(missing, ", "))
+	}
+	return names, nil
+}
+
+// worked tells the fleet as whom a stored run worked on hosts.
+func (r *run) worked(ids []store.Identity, hosts []string) error {
+	var errs []error
+	for _, id := range ids {
+		if !slices.Contains(hosts, id.Host) {
+			continue
+		}
+		w, err := r.storedWay(id)
+		errs = append(errs, err)
+		r.fleet.remember(id, w)
+	}
+	return errors.Join(errs...)
+}
+
+// storedWay is the way of a stored identity: the host's variables of today, and the user of then.
+func (r *run) storedWay(id store.Identity) (way, error) {
+	scope := r.world.Host(id.Host).Scope()
+	w, err := r.wayTo(id.Host, &playbooks.Keywords{}, scope, scope)
+	if err != nil {
+		return w, err
+	}
+	if id.Become == clusterIdentity {
+		w.cluster = true
+		return w, nil
+	}
+	return r.storedBecome(w, id, scope)
+}
+
+func (r *run) storedBecome(w way, id store.Identity, scope *vars.Scope) (way, error) {
+	method, name, ok := strings.Cut(id.Become, ":")
+	if !ok {
+		w.Become = nil
+		return w, nil
+	}
+	b, err := r.become(&playbooks.Keywords{Become: playbooks.Const(true, source.Pos{})}, scope, scope)
+	if err != nil || b == nil {
+		return w, err
+	}
+	b.Method, b.User = method, name
+	w.Become = b
+	return w, nil
+}

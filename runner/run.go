@@ -1,0 +1,279 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/calroll/calroll/inventory"
+	"github.com/calroll/calroll/playbooks"
+	"github.com/calroll/calroll/playbooks/expr"
+	"github.com/calroll/calroll/playbooks/value"
+	"github.com/calroll/calroll/playbooks/vars"
+	"github.com/calroll/calroll/runner/action"
+	"github.com/calroll/calroll/runner/event"
+	"github.com/calroll/calroll/runner/machine"
+	"github.com/calroll/calroll/runner/remote"
+	"github.com/calroll/calroll/runner/store"
+	"github.com/calroll/calroll/tasks"
+)
+
+// Options are what a run is to do, and with what.
+type Options struct {
+	Playbooks []string
+	Inventory *inventory.Inventory
+	Sources   []string // of the inventory, for the run store
+	Limit     string
+	ExtraVars *value.Vars
+	Tags      []string
+	SkipTags  []string
+	Check     bool
+	Diff      bool
+	Forks     int
+	Verbosity int
+	// Rollback is the scope of plays that do not choose one.
+	Rollback machine.Scope
+	// StartAt is the name of the task to start at; empty for the first.
+	StartAt string
+	Login   Login
+	Loader  *playbooks.Loader
+	Env     *expr.Env
+	Carried Carried
+	Store   *store.Store // nil: the run is not recorded
+	Sink    event.Sink
+	Mask    *event.Mask
+	Version string
+}
+
+// Exit codes are those of ansible-playbook.
+const (
+	ExitOK          = 0
+	ExitError       = 1   // something that is no host's fault
+	ExitFailed      = 2   // a host failed
+	ExitUnreachable = 4   // a host could not be reached
+	ExitParse       = 4   // a playbook could not be read
+	ExitCanceled    = 130 // the user stopped it
+)
+
+// Summary is what a run came to.
+type Summary struct {
+	Run    string
+	Exit   int
+	Counts map[string]event.Counts
+	Stats  remote.Stats
+}
+
+// run is a run being carried out.
+type run struct {
+	o                       Options
+	id                      string
+	loader                  *playbooks.Loader
+	env                     *expr.Env
+	actions                 map[string]action.Action
+	world                   *vars.World
+	modules, clusterModules tasks.Set
+	fleet                   *fleet
+	mask                    *event.Mask
+	started                 time.Time
+
+	mu     sync.Mutex // guards what follows: hosts report at the same time
+	sink   event.Sink
+	record *store.Run
+	counts map[string]*event.Counts
+	taskNo int64
+
+	gone       map[string]bool // hosts that failed or were lost: later plays go on without them
+	failed     bool
+	lost       bool
+	canceled   bool
+	rolledBack bool
+}
+
+// Run carries playbooks out. Mistakes in what the user wrote come back as an error before any host is touched; what happens on hosts is told
+// to the sink and in the Summary.
+func Run(ctx context.Context, o Options) (Summary, error) {
+	var books []*playbooks.Playbook
+	var errs []error
+	for _, name := range o.Playbooks {
+		book, err := o.Loader.Load(name)
+		books, errs = append(books, book), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return Summary{Exit: ExitParse}, err
+	}
+	if err := checkHosts(o, books); err != nil {
+		return Summary{Exit: ExitError}, err
+	}
+	r, err := begin(o)
+	if err != nil {
+		return Summary{Exit: ExitError}, err
+	}
+	defer r.fleet.close()
+	for _, book := range books {
+		more, err := r.playbook(ctx, book)
+		if err != nil {
+			return r.end(err)
+		}
+		if !more {
+			break
+		}
+	}
+	return r.end(nil)
+}
+
+// checkHosts finds patterns that name hosts or groups which do not exist, in every play at once.
+func checkHosts(o Options, books []*playbooks.Playbook) error {
+	var errs []error
+	if o.Limit != "" {
+		if _, err := o.Inventory.Match("all", o.Limit); err != nil {
+			errs = append(errs, fmt.Errorf("cannot use --limit %s: %w", o.Limit, err))
+		}
+	}
+	for _, b := range books {
+		for _, p := range b.Plays {
+			for _, h := range p.Hosts {
+				pattern, ok := h.Constant()
+				if !ok {
+					continue
+				}
+				if _, err := o.Inventory.Match(pattern); err != nil {
+					errs = append(errs, hostProblem(h.Pos, pattern, err))
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func begin(o Options) (*run, error) {
+	now := time.Now()
+	r := &run{o: o, id: store.NewID(now), loader: o.Loader, env: o.Env, actions: action.All(), mask: o.Mask, started: now,
+		counts: map[string]*event.Counts{}, gone: map[string]bool{}}
+	r.world = newWorld(o)
+	r.clusterModules, _ = o.Carried.Cluster(nil)
+	r.modules = o.Carried.Modules.Merge(r.clusterModules)
+	r.mask.Add(string(o.Login.Password), string(o.Login.BecomePassword))
+	sinks := event.Sinks{o.Sink}
+	if o.Store != nil {
+		rec, err := o.Store.Create(r.meta())
+		if err != nil {
+			return nil, err
+		}
+		r.record = rec
+		sinks = append(sinks, rec)
+	}
+	r.sink = r.mask.Sink(sinks)
+	r.fleet = newFleet(o.Carried, r.id, o.Forks, r.used, func(host, message string) {
+		r.emit(event.Event{Kind: event.Connect, Host: host, Message: message})
+	})
+	r.emit(event.Event{Kind: event.RunStart, Run: r.id})
+	for _, w := range o.Inventory.Warnings {
+		r.emit(event.Event{Kind: event.Warning, Message: w.Error()})
+	}
+	return r, nil
+}
+
+func (r *run) meta() store.Meta {
+	var sources []string
+	for _, s := range r.o.Sources {
+		if abs, err := filepath.Abs(s); err == nil {
+			s = abs
+		}
+		sources = append(sources, s)
+	}
+	return store.Meta{ID: r.id, State: store.Running, Started: r.started, Playbooks: r.o.Playbooks, Inventory: sources, Limit: r.o.Limit,
+		Check: r.o.Check, User: userName(), Bastion: hostName(), PID: pid, Version: r.o.Version}
+}
+
+// used records an identity before its journal is opened on a host.
+func (r *run) used(id store.Identity) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.record == nil {
+		return nil
+	}
+	return r.record.Used(id)
+}
+
+// emit tells the sinks. Hosts call it at the same time.
+func (r *run) emit(e event.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e.Time = time.Now()
+	r.sink.Emit(e)
+}
+
+// count adds a task's end to a host's line of the recap.
+func (r *run) count(host string, s event.Status, changed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.counts[host]
+	if c == nil {
+		c = &event.Counts{}
+		r.counts[host] = c
+	}
+	c.Add(s, changed)
+}
+
+func (r *run) nextTask() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.taskNo++
+	return r.taskNo
+}
+
+// end sums the run up and closes its record.
+func (r *run) end(err error) (Summary, error) {
+	s := Summary{Run: r.id, Exit: r.exit(err), Counts: map[string]event.Counts{}, Stats: r.fleet.stats()}
+	for h, c := range r.counts {
+		s.Counts[h] = *c
+	}
+	r.emit(event.Event{Kind: event.Recap, Counts: s.Counts})
+	r.emit(event.Event{Kind: event.RunEnd, Run: r.id, Exit: &s.Exit, Seconds: time.Since(r.started).Seconds(), Message: r.advice(s)})
+	if r.record != nil {
+		err = errors.Join(err, r.record.Close(r.state(s.Exit), s.Exit, time.Now()))
+	}
+	return s, err
+}
+
+func (r *run) exit(err error) int {
+	switch {
+	case r.canceled:
+		return ExitCanceled
+	case err != nil:
+		return ExitError
+	case r.lost && !r.failed:
+		return ExitUnreachable
+	case r.failed:
+		return ExitFailed
+	}
+	return ExitOK
+}
+
+func (r *run) state(exit int) store.State {
+	switch {
+	case r.canceled:
+		return store.Canceled
+	case r.rolledBack:
+		return store.RolledBack
+	case exit != ExitOK:
+		return store.Failed
+	}
+	return store.Passed
+}
+
+// advice is what the user can do now.
+func (r *run) advice(s Summary) string {
+	if s.Exit == ExitOK || r.o.Check || r.rolledBack || r.record == nil {
+		return ""
+	}
+	for _, c := range s.Counts {
+		if c.Changed > 0 {
+			return fmt.Sprintf("What this run changed can be taken back:\n  calroll rollback %s", r.id)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,105 @@
+package runner
+
+import (
+	"github.com/calroll/calroll/playbooks"
+	"github.com/calroll/calroll/playbooks/source"
+	"github.com/calroll/calroll/playbooks/value"
+	"github.com/calroll/calroll/playbooks/vars"
+)
+
+// newWorld makes the variables of a run.
+func newWorld(o Options) *vars.World {
+	verbosity, limit := o.Verbosity, any(nil)
+	if o.Limit != "" {
+		limit = o.Limit
+	}
+	magic := value.NewDict("ansible_check_mode", o.Check, "ansible_diff_mode", o.Diff, "ansible_forks", o.Forks, "ansible_verbosity", verbosity,
+		"ansible_run_tags", texts(or1(o.Tags, "all")), "ansible_skip_tags", texts(o.SkipTags), "ansible_version", version())
+	if limit != nil {
+		magic.Set("ansible_limit", limit)
+	}
+	return vars.New(vars.Options{Inventory: o.Inventory, Env: o.Env, Extra: o.ExtraVars, Magic: magic})
+}
+
+// version is the version of the language that playbooks are read as.
+func version() *value.Dict {
+	return value.NewDict("full", "2.14.18", "major", 2, "minor", 14, "revision", 18, "string", "2.14.18")
+}
+
+func texts(list []string) []any {
+	out := make([]any, len(list))
+	for i, s := range list {
+		out[i] = s
+	}
+	return out
+}
+
+func or1(list []string, otherwise string) []string {
+	if len(list) == 0 {
+		return []string{otherwise}
+	}
+	return list
+}
+
+// playVars is what a play adds to variables.
+func playVars(def *playbooks.Play) vars.Play {
+	p := vars.Play{Name: def.Title(), Vars: def.Vars}
+	for _, r := range def.Roles {
+		p.Roles = append(p.Roles, roleVars(r))
+	}
+	return p
+}
+
+func roleVars(r *playbooks.Role) vars.Role {
+	v := vars.Role{Name: r.Name, Path: r.Path, Defaults: r.DefaultVars(), Vars: r.RoleVars(), Params: r.RoleParams()}
+	for _, p := range r.Parents {
+		v.Parents = append(v.Parents, p.Name)
+	}
+	return v
+}
+
+// scope is how a task sees the variables of a host.
+func (p *play) scope(r *ref, host string) *vars.Scope {
+	t := vars.Task{Vars: r.task.Vars, Include: r.task.IncludeVars, Loops: r.extra, Search: r.task.SearchDirs}
+	if r.task.Role != nil {
+		role := roleVars(r.task.Role)
+		t.Role = &role
+	}
+	return p.world.Host(host).Task(t)
+}
+
+// render is how a Setting is rendered in a scope.
+func render(scope *vars.Scope) playbooks.Render {
+	return func(t value.Template) (any, error) { return scope.Render(t) }
+}
+
+// readVarsFiles reads vars_files: of each list of alternatives the first that exists.
+func (r *run) readVarsFiles(def *playbooks.Play) error {
+	var problems source.Problems
+	for _, alternatives := range def.VarsFiles {
+		v, err := r.firstVarsFile(def, alternatives)
+		if err != nil {
+			problems.Add(def.Pos, err)
+			continue
+		}
+		r.world.AddFile(v)
+	}
+	return problems.Err()
+}
+
+func (r *run) firstVarsFile(def *playbooks.Play, alternatives []playbooks.Setting[string]) (*value.Vars, error) {
+	var last error
+	for _, a := range alternatives {
+		name, err := a.Get(render(r.world.Play()), "")
+		if err != nil {
+			return nil, err
+		}
+		file, err := r.loader.Files.Find([]string{def.Dir}, "vars", name)
+		if err != nil {
+			last = source.Errorf(a.Pos, "cannot read vars file %s: %w", name, err)
+			continue
+		}
+		return r.loader.LoadVars(file)
+	}
+	return nil, last
+}

@@ -1,0 +1,242 @@
+// Package store keeps runs: what was run, against which hosts, as whom, and every event of it.
+//
+// A run is a folder, named so that names sort by time, private to its owner:
+//
+//	<dir>/20261121-091502-7f3a/run.json       the Meta, replaced whole when it changes
+//	                           events.jsonl   the events as they were shown, appended
+//
+// The store is a hint, not the truth: what a run has altered and not taken back is known by the journals on the hosts. A rollback
+// finds in the store which hosts to ask, and as whom.
+package store
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/calroll/calroll/runner/event"
+)
+
+// State says how far a run got.
+type State string
+
+// The states. A run that is Running while its process is gone was killed.
+const (
+	Running    State = "running"
+	Passed     State = "passed"
+	Failed     State = "failed"
+	Canceled   State = "canceled"
+	RolledBack State = "rolled back"
+)
+
+// Meta is what is known of a run as a whole.
+type Meta struct {
+	ID         string     `json:"id"`
+	State      State      `json:"state"`
+	Started    time.Time  `json:"started"`
+	Ended      *time.Time `json:"ended,omitempty"`
+	Exit       *int       `json:"exit,omitempty"`
+	Playbooks  []string   `json:"playbooks"`
+	Inventory  []string   `json:"inventory"` // sources, with absolute paths
+	Limit      string     `json:"limit,omitempty"`
+	Check      bool       `json:"check,omitempty"`
+	User       string     `json:"user"`
+	Bastion    string     `json:"bastion"`
+	PID        int        `json:"pid"`
+	Version    string     `json:"version"`
+	Identities []Identity `json:"identities,omitempty"`
+}
+
+// Identity is a user the run worked as on a host: each keeps a journal of its own there.
+type Identity struct {
+	Host   string `json:"host"`
+	Become string `json:"become,omitempty"` // "method:user"; empty for the login user
+}
+
+// Store is a folder of runs.
+type Store struct{ dir string }
+
+// Open opens the store in dir, making it if need be.
+func Open(dir string) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot open the run store %s: %w", dir, err)
+	}
+	return &Store{dir}, nil
+}
+
+// DefaultDir is where runs are kept when nobody says otherwise: $XDG_STATE_HOME/calroll/runs.
+func DefaultDir() (string, error) {
+	if state := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(state) {
+		return filepath.Join(state, "calroll", "runs"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("cannot find a place for the run store: %w", err)
+	}
+	return filepath.Join(home, ".local", "state", "calroll", "runs"), nil
+}
+
+// NewID is a fresh run id for a run that starts at now.
+func NewID(now time.Time) string {
+	var tail [3]byte
+	_, _ = rand.Read(tail[:]) // never fails since Go 1.24
+	return now.UTC().Format("20060102-150405-") + hex.EncodeToString(tail[:])
+}
+
+// Run is a run being recorded. Its methods are called from one goroutine at a time.
+type Run struct {
+	Meta
+	dir    string
+	events *os.File
+	buffer *bufio.Writer
+	sink   *event.JSON
+}
+
+// Create begins to record a run.
+func (s *Store) Create(m Meta) (*Run, error) {
+	dir := filepath.Join(s.dir, m.ID)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot record run %s: %w", m.ID, err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "events.jsonl"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot record run %s: %w", m.ID, err)
+	}
+	r := &Run{Meta: m, dir: dir, events: f, buffer: bufio.NewWriter(f)}
+	r.sink = event.NewJSON(r.buffer)
+	return r, r.save()
+}
+
+// Emit implements event.Sink. What belongs to a task is on its way to disk when the task ends.
+func (r *Run) Emit(e event.Event) {
+	r.sink.Emit(e)
+	switch e.Kind {
+	case event.HostDone, event.UndoHost, event.Recap, event.RunEnd:
+		_ = r.buffer.Flush() // Close reports it: the buffer keeps its first error
+	}
+}
+
+// Used remembers that the run works on a host as an identity. It is on disk when Used returns, so that a rollback finds the host.
+func (r *Run) Used(id Identity) error {
+	if slices.Contains(r.Identities, id) {
+		return nil
+	}
+	r.Identities = append(r.Identities, id)
+	return r.save()
+}
+
+// Close ends the recording.
+func (r *Run) Close(state State, exit int, now time.Time) error {
+	r.State, r.Exit, r.Ended = state, &exit, &now
+	return errors.Join(r.save(), r.sink.Err(), r.buffer.Flush(), r.events.Close())
+}
+
+func (r *Run) save() error { return save(r.dir, r.Meta) }
+
+func save(dir string, m Meta) error {
+	text, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(dir, ".run-*")
+	if err != nil {
+		return fmt.Errorf("cannot record run %s: %w", m.ID, err)
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(append(text, '\n'))
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err == nil {
+		err = os.Rename(tmp.Name(), filepath.Join(dir, "run.json"))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot record run %s: %w", m.ID, err)
+	}
+	return nil
+}
+
+// SetState changes the state of a run that has ended.
+func (s *Store) SetState(id string, state State) error {
+	m, err := s.Load(id)
+	if err != nil {
+		return err
+	}
+	m.State = state
+	return save(filepath.Join(s.dir, m.ID), m)
+}
+
+// List are the runs, the newest first. A folder that holds no readable run is passed over.
+func (s *Store) List() ([]Meta, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list runs: %w", err)
+	}
+	var runs []Meta
+	for _, e := range slices.Backward(entries) {
+		if m, err := s.read(e.Name()); err == nil {
+			runs = append(runs, m)
+		}
+	}
+	return runs, nil
+}
+
+// Load finds a run by its id, by a part of it that only one run has at its start or end, or as "last".
+func (s *Store) Load(id string) (Meta, error) {
+	runs, err := s.List()
+	if err != nil {
+		return Meta{}, err
+	}
+	var found []Meta
+	for i, m := range runs {
+		switch {
+		case m.ID == id || id == "last" && i == 0:
+			return m, nil
+		case strings.HasPrefix(m.ID, id) || strings.HasSuffix(m.ID, id):
+			found = append(found, m)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return Meta{}, fmt.Errorf("cannot find run %q: %w (see calroll runs ls)", id, fs.ErrNotExist)
+	}
+	return Meta{}, fmt.Errorf("cannot tell which run %q is: %d runs have it in their id", id, len(found))
+}
+
+func (s *Store) read(id string) (Meta, error) {
+	var m Meta
+	text, err := os.ReadFile(filepath.Join(s.dir, id, "run.json"))
+	if err != nil {
+		return m, err
+	}
+	return m, json.Unmarshal(text, &m)
+}
+
+// Events gives a run's events to sink, in order. A torn last line, as a killed run leaves it, is ignored.
+func (s *Store) Events(id string, sink event.Sink) error {
+	f, err := os.Open(filepath.Join(s.dir, id, "events.jsonl"))
+	if err != nil {
+		return fmt.Errorf("cannot read the events of run %s: %w", id, err)
+	}
+	defer f.Close()
+	r := bufio.NewReader(f)
+	for {
+		line, err := r.ReadBytes('\n')
+		if err != nil {
+			return nil // the end, or a torn line
+		}
+		var e event.Event
+		if err := json.Unmarshal(line, &e); err != nil {
+			return fmt.Errorf("cannot read the events of run %s: %w", id, err)
+		}
+		sink.Emit(e)
+	}
+}

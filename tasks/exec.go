@@ -1,0 +1,331 @@
+package tasks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Cmd is a program to run.
+type Cmd struct {
+	Argv  []string
+	Dir   string            // "" is the helper's
+	Env   map[string]string // added to the helper's and the task's environment
+	Stdin []byte
+	// Alters says that the program may change the machine: what the task declared to undo it is recorded before it runs,
+	// and in check mode it is not run. Programs that only look leave it false.
+	Alters bool
+	// MaxOutput bounds what is kept of each of stdout and stderr, in bytes; 0 is 16 MiB. The rest is read and dropped.
+	MaxOutput int
+}
+
+// Output is what a program left.
+type Output struct {
+	Stdout, Stderr []byte
+	Code           int // exit status; 128+n when signal n killed it
+	Start, End     time.Time
+	Truncated      bool // Stdout or Stderr is not all
+}
+
+// Exec runs a program to its end in a session of its own and waits until nobody holds its output any more, as Ansible does.
+// When ctx ends, the whole process group is told to stop, and killed three seconds later. An exit status is no error.
+func (s *Sys) Exec(ctx context.Context, c Cmd) (Output, error) {
+	if c.Alters {
+		if s.Check() {
+			return Output{}, &Error{Kind: Internal, Op: "run " + c.name(), Detail: "this is check mode"}
+		}
+		if err := s.recordExec(ctx, c); err != nil {
+			return Output{}, err
+		}
+	}
+	env := s.Env()
+	for k, v := range c.Env {
+		if env == nil {
+			env = map[string]string{}
+		}
+		env[k] = v
+	}
+	c.Env = env
+	s.step("before exec")
+	return run(ctx, c)
+}
+
+func (c Cmd) name() string {
+	if len(c.Argv) == 0 {
+		return "nothing"
+	}
+	return c.Argv[0]
+}
+
+// recordExec keeps, once a task, what undoes its commands, and for a handler what to fire again.
+func (s *Sys) recordExec(ctx context.Context, c Cmd) error {
+	if len(s.o.Undo) > 0 && !s.undoKept {
+		b := Before{Kind: "exec", Key: c.name(), Was: "not run", After: "run"}
+		if err := s.record(ctx, b, execMeta{s.o.Undo}, nil); err != nil {
+			return err
+		}
+		s.undoKept = true
+	}
+	if s.o.Handler != nil && !s.refreshed {
+		b := Before{Kind: "refresh", Key: "handler " + s.o.Handler.Module}
+		if err := s.record(ctx, b, refreshMeta{Do: "handler", Handler: s.o.Handler}, nil); err != nil {
+			return err
+		}
+		s.refreshed = true
+	}
+	return nil
+}
+
+const (
+	defaultMaxOutput = 16 << 20
+	stopGrace        = 3 * time.Second // between asking to stop and killing
+)
+
+func run(ctx context.Context, c Cmd) (Output, error) {
+	op := "run " + c.name()
+	if err := ctx.Err(); err != nil {
+		return Output{}, &Error{Kind: Canceled, Op: op, Err: context.Cause(ctx)}
+	}
+	if len(c.Argv) == 0 {
+		return Output{}, &Error{Kind: Failed, Op: op, Detail: "no program was given"}
+	}
+	cmd, err := c.command()
+	if err != nil {
+		return Output{}, failed(op, err)
+	}
+	stdout, stderr := newCapture(c.MaxOutput), newCapture(c.MaxOutput)
+	if cmd.Stdout, err = stdout.pipe(); err == nil {
+		cmd.Stderr, err = stderr.pipe()
+	}
+	out := Output{Start: time.Now()}
+	if err == nil {
+		err = cmd.Start()
+	}
+	stdout.release()
+	stderr.release()
+	if err != nil {
+		stdout.stop()
+		stderr.stop()
+		return Output{}, failed(op, err)
+	}
+	err = wait(ctx, cmd, stdout, stderr)
+	out.End, out.Stdout, out.Stderr = time.Now(), stdout.bytes(), stderr.bytes()
+	out.Code, out.Truncated = exitCode(cmd), stdout.dropped || stderr.dropped
+	return out, err
+}
+
+func (c Cmd) command() (*exec.Cmd, error) {
+	path, err := c.lookPath()
+	if err != nil {
+		return nil, err
+	}
+	cmd := &exec.Cmd{Path: path, Args: c.Argv, Dir: c.Dir, SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
+	cmd.Env = os.Environ()
+	for k, v := range c.Env {
+		cmd.Env = append(cmd.Env, k+"="+v)
+	}
+	if c.Stdin != nil {
+		cmd.Stdin = strings.NewReader(string(c.Stdin))
+	}
+	return cmd, nil
+}
+
+// sbin folders are searched too: an account's PATH often lacks them, and Ansible looks there.
+var sbin = []string{"/usr/local/sbin", "/usr/sbin", "/sbin"}
+
+// LookPath finds a program as Exec would: in PATH, then in the sbin folders.
+func (s *Sys) LookPath(name string) (string, error) {
+	return Cmd{Argv: []string{name}, Env: s.o.Env}.lookPath()
+}
+
+func (c Cmd) lookPath() (string, error) {
+	name := c.Argv[0]
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	dirs := os.Getenv("PATH")
+	if p, ok := c.Env["PATH"]; ok {
+		dirs = p
+	}
+	for _, dir := range slices.Concat(strings.Split(dirs, ":"), sbin) {
+		path := dir + "/" + name
+		if st, err := os.Stat(path); err == nil && !st.IsDir() && st.Mode()&0o111 != 0 {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("no program %q in the search path", name)
+}
+
+// wait ends when the program has ended and its output is closed, or some seconds after ctx.
+func wait(ctx context.Context, cmd *exec.Cmd, outs ...*capture) error {
+	ended := make(chan error, 1)
+	go func() { // ends with the program, whose group is killed below if need be
+		err := cmd.Wait()
+		for _, o := range outs {
+			<-o.done
+		}
+		ended <- err
+		close(ended) // it is asked twice below
+	}()
+	select {
+	case err := <-ended:
+		return exitError(err)
+	case <-ctx.Done():
+	}
+	group := -cmd.Process.Pid
+	_ = syscall.Kill(group, syscall.SIGTERM) // it may be gone already
+	select {
+	case <-ended:
+	case <-time.After(stopGrace):
+	}
+	_ = syscall.Kill(group, syscall.SIGKILL)
+	for _, o := range outs {
+		o.stop()
+	}
+	<-ended
+	return &Error{Kind: Canceled, Op: "finish " + cmd.Args[0], Detail: "it was stopped", Err: context.Cause(ctx)}
+}
+
+func exitError(err error) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return nil
+	}
+	return err
+}
+
+func exitCode(cmd *exec.Cmd) int {
+	st := cmd.ProcessState
+	if st == nil {
+		return -1
+	}
+	if ws, ok := st.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return st.ExitCode()
+}
+
+// capture reads one output of a program.
+type capture struct {
+	max     int
+	r, w    *os.File
+	done    chan struct{} // closed when the reading has ended
+	dropped bool
+
+	mu  sync.Mutex // guards buf
+	buf []byte
+}
+
+func newCapture(limit int) *capture {
+	if limit <= 0 {
+		limit = defaultMaxOutput
+	}
+	c := &capture{max: limit, done: make(chan struct{})}
+	return c
+}
+
+func (c *capture) pipe() (*os.File, error) {
+	var err error
+	if c.r, c.w, err = os.Pipe(); err != nil {
+		close(c.done)
+		return nil, err
+	}
+	go c.read() // ends when every writer has closed, or at stop
+	return c.w, nil
+}
+
+func (c *capture) read() {
+	defer close(c.done)
+	p := make([]byte, 32<<10)
+	for {
+		n, err := c.r.Read(p)
+		c.mu.Lock()
+		keep := min(n, c.max-len(c.buf))
+		c.buf = append(c.buf, p[:keep]...)
+		c.dropped = c.dropped || keep < n
+		c.mu.Unlock()
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				c.dropped = true
+			}
+			return
+		}
+	}
+}
+
+// release closes our copy of the writing end, which the program has now.
+func (c *capture) release() {
+	if c.w != nil {
+		_ = c.w.Close()
+	}
+}
+
+// stop ends the reading even though somebody still holds the writing end.
+func (c *capture) stop() {
+	if c.r != nil {
+		_ = c.r.Close()
+	}
+}
+
+func (c *capture) bytes() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = c.r.Close()
+	return c.buf
+}
+
+// execMeta is the Meta of an exec record.
+type execMeta struct {
+	Undo []Invocation `json:"undo"`
+}
+
+// execKind undoes commands by the modules that their task declared. They run whenever the command began, so they must be
+// able to run twice and to find nothing to do.
+type execKind struct{ kindOptions }
+
+// State cannot be told: whatever began is undone.
+func (execKind) State(_ context.Context, b Before) (string, error) { return b.After, nil }
+
+// Restore runs the declared steps in their order.
+func (k execKind) Restore(ctx context.Context, b Before, _ Kept, _ bool) error {
+	var m execMeta
+	if err := json.Unmarshal(b.Meta, &m); err != nil {
+		return failed("read the record of "+b.Key, err)
+	}
+	for _, inv := range m.Undo {
+		if _, err := k.invoke(ctx, inv); err != nil {
+			return err
+		}
+		k.Step("undo step run")
+	}
+	return nil
+}
+
+// invoke runs a module without recording.
+func (k kindOptions) invoke(ctx context.Context, inv Invocation) (Result, error) {
+	op := "run " + inv.Module
+	make, ok := k.Modules.Lookup(inv.Module)
+	if !ok {
+		return Result{}, refused(op, "no module has this name")
+	}
+	m, errs := SpecOf(make()).Decode(inv.Args)
+	if err := JoinArgErrors(inv.Module, errs); err != nil {
+		return Result{}, err
+	}
+	sys := NewSys(Options{Recorder: NoRecord{}, Env: inv.Env})
+	defer sys.Close()
+	r := Run(ctx, m, sys)
+	if r.Failed {
+		return r, &Error{Kind: Failed, Op: op, Detail: r.Msg}
+	}
+	return r, nil
+}

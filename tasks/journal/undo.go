@@ -1,0 +1,188 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/calroll/calroll/tasks"
+)
+
+// UndoOptions say how a run is undone.
+type UndoOptions struct {
+	Holder Holder
+	Force  bool               // restore also what somebody else changed since
+	DownTo int64              // only records of this task and later ones; 0 is all
+	Step   func(point string) // called where a cut would leave a state of its own; for proofs by cutting
+	Report func(Item)         // told each item as it is done; may be nil
+}
+
+// Item is what undoing one record came to.
+type Item struct {
+	Seq     int64         `json:"seq"`
+	Task    int64         `json:"task,omitempty"`
+	Kind    string        `json:"kind"`
+	Key     string        `json:"key"`
+	Outcome tasks.Outcome `json:"outcome"`
+	Error   string        `json:"error,omitempty"`
+}
+
+// Report is what undoing a run came to, in the order in which it was done.
+type Report struct {
+	Run   string `json:"run"`
+	Items []Item `json:"items"`
+}
+
+// OK tells whether everything is as it was.
+func (r Report) OK() bool { return len(r.Problems()) == 0 }
+
+// Problems are the items that are not as they were.
+func (r Report) Problems() []Item {
+	return slices.DeleteFunc(slices.Clone(r.Items), func(i Item) bool { return settled(i.Outcome) })
+}
+
+// Undo takes a run back: states newest first, then the refreshes once each, in the order in which they were first done.
+// It goes on past an item that fails or is refused; the Report names it, and a later Undo tries it again. It may be cut
+// anywhere and called again. The error is for what keeps it from working at all; a run that altered nothing has nothing to undo.
+func Undo(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Kinds) (Report, error) {
+	report := Report{Run: run}
+	if o.Step == nil {
+		o.Step = func(string) {}
+	}
+	j, err := Open(dir, run, o.Holder)
+	if err != nil {
+		return report, err
+	}
+	if _, err := os.Stat(j.path(linesName)); errors.Is(err, os.ErrNotExist) {
+		return report, nil
+	}
+	defer j.Close()
+	if err := j.Lock(ctx); err != nil {
+		return report, err
+	}
+	r, entries, err := read(dir, run)
+	if err != nil {
+		return report, err
+	}
+	if err := j.write(ctx, line{What: "undoing", At: time.Now().UTC()}, true); err != nil {
+		return report, err
+	}
+	u := &undo{UndoOptions: o, journal: j, kinds: kinds, report: &report, restored: r.undoing}
+	err = u.run(ctx, entries)
+	return report, err
+}
+
+// undo is one Undo under way.
+type undo struct {
+	UndoOptions
+	journal  *Journal
+	kinds    tasks.Kinds
+	report   *Report
+	restored bool // this undo has restored something, or an earlier one, which was cut, may have
+}
+
+func (u *undo) run(ctx context.Context, entries []Entry) error {
+	var refreshes []Entry
+	for _, e := range slices.Backward(entries) {
+		if e.Task < u.DownTo {
+			continue
+		}
+		u.restored = u.restored || e.Outcome == tasks.Restored || e.Outcome == tasks.Forced
+		if _, ok := u.kinds[e.Kind].(tasks.Refresher); ok {
+			refreshes = append(refreshes, e)
+			continue
+		}
+		if settled(e.Outcome) {
+			continue
+		}
+		if err := u.restore(ctx, e); err != nil {
+			return err
+		}
+	}
+	slices.Reverse(refreshes)
+	if err := u.refresh(ctx, refreshes); err != nil {
+		return err
+	}
+	if u.DownTo == 0 && u.report.OK() {
+		return u.journal.write(ctx, line{What: "ended", At: time.Now().UTC()}, true)
+	}
+	return nil
+}
+
+func (u *undo) restore(ctx context.Context, e Entry) error {
+	if err := ctx.Err(); err != nil {
+		return &tasks.Error{Kind: tasks.Canceled, Op: "undo the rest of the run " + u.journal.run, Err: context.Cause(ctx)}
+	}
+	kept := tasks.Kept{Linked: e.Linked}
+	if e.Blob != "" {
+		kept.Path = u.journal.path(blobsName, e.Blob)
+	}
+	u.Step("before undo of a record")
+	out, err := u.kinds.Restore(ctx, e.Before, kept, u.Force)
+	u.Step("after undo of a record")
+	if err := u.note(ctx, e, out, err); err != nil {
+		return err
+	}
+	u.restored = u.restored || out == tasks.Restored || out == tasks.Forced
+	if settled(out) && kept.Path != "" { // also so that a file that was never replaced has one name again
+		_ = os.RemoveAll(kept.Path)
+	}
+	return nil
+}
+
+// note writes the outcome, synced, before anything older is touched.
+func (u *undo) note(ctx context.Context, e Entry, out tasks.Outcome, err error) error {
+	item := Item{Seq: e.Seq, Task: e.Task, Kind: e.Kind, Key: e.Key, Outcome: out}
+	if err != nil {
+		item.Error = err.Error()
+	}
+	u.report.Items = append(u.report.Items, item)
+	if u.Report != nil {
+		u.Report(item)
+	}
+	return u.journal.write(context.WithoutCancel(ctx), line{What: "undone", Seq: e.Seq, Outcome: out, At: time.Now().UTC()}, true)
+}
+
+// refresh fires what was fired in the run once more, now that the states are restored. If nothing was restored there is no need.
+func (u *undo) refresh(ctx context.Context, entries []Entry) error {
+	if !u.restored {
+		return nil
+	}
+	for kind, r := range u.kinds {
+		if s, ok := r.(tasks.Settler); ok {
+			if err := s.Settle(ctx); err != nil {
+				u.report.Items = append(u.report.Items, Item{Kind: kind, Key: "after the restores", Outcome: tasks.Undoable, Error: err.Error()})
+			}
+		}
+	}
+	fired := map[string]tasks.Outcome{}
+	for _, e := range entries {
+		if settled(e.Outcome) {
+			continue
+		}
+		key := e.Kind + " " + e.Key + " " + string(e.Meta)
+		out, again := fired[key]
+		var err error
+		if !again {
+			out, err = u.fire(ctx, e)
+			fired[key] = out
+		}
+		if err := u.note(ctx, e, out, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *undo) fire(ctx context.Context, e Entry) (tasks.Outcome, error) {
+	did, err := u.kinds[e.Kind].(tasks.Refresher).Refresh(ctx, e.Before)
+	switch {
+	case err != nil:
+		return tasks.Undoable, err
+	case did:
+		return tasks.Fired, nil
+	}
+	return tasks.Needless, nil
+}

@@ -1,0 +1,367 @@
+package node_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/calroll/calroll/tasks"
+	"github.com/calroll/calroll/tasks/journal"
+	"github.com/calroll/calroll/tasks/node"
+)
+
+// step is one task of a case. In its arguments @ is the case's folder.
+type step struct {
+	module string
+	args   map[string]any
+	check  bool
+	sh     string // instead of a module: a script that runs in the folder
+}
+
+// sameAs is a case: the same steps by Ansible and by our modules must give the same answers and the same tree.
+type sameAs struct {
+	name  string
+	setup string
+	steps []step
+}
+
+type args = map[string]any
+
+func do(module string, a args) step    { return step{module: module, args: a} }
+func check(module string, a args) step { return step{module: module, args: a, check: true} }
+func sh(script string) step            { return step{sh: script} }
+
+// TestSameAsAnsible runs each case through ansible-playbook and through the modules.
+func TestSameAsAnsible(t *testing.T) {
+	cases := slices.Concat(fileCases, copyCases, lineCases, readCases, unarchiveCases)
+	theirs := runAnsible(t, cases)
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			root := filepath.Join(t.TempDir(), "calroll")
+			shell(t, c.setup, newDir(t, root))
+			ours := runModules(t, c, root)
+			their := theirs[c.name]
+			for i, s := range c.steps {
+				if s.sh != "" {
+					continue
+				}
+				compare(t, fmt.Sprintf("step %d (%s)", i+1, s.module), ours[i], their.results[i], root, their.root)
+			}
+			if our, their := tree(t, root), tree(t, their.root); our != their {
+				t.Errorf("the tree differs:\nours:\n%s\nAnsible's:\n%s", our, their)
+			}
+		})
+	}
+}
+
+func newDir(t *testing.T, path string) string {
+	t.Helper()
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func shell(t *testing.T, script, dir string) {
+	t.Helper()
+	cmd := exec.Command("sh", "-euc", "umask 022\n"+script)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("setup: %v\n%s", err, out)
+	}
+}
+
+type ansibleRun struct {
+	root    string
+	results []map[string]any
+}
+
+// runAnsible runs all cases in one playbook, because starting it is what takes long.
+func runAnsible(t *testing.T, cases []sameAs) map[string]*ansibleRun {
+	t.Helper()
+	if _, err := exec.LookPath("ansible-playbook"); err != nil {
+		t.Fatal("ansible-playbook is needed to compare with: apt-get install ansible-core")
+	}
+	base := t.TempDir()
+	runs := map[string]*ansibleRun{}
+	var list []map[string]any
+	for _, c := range cases {
+		run := &ansibleRun{root: newDir(t, filepath.Join(base, strings.ReplaceAll(c.name, " ", "_"), "calroll"))}
+		runs[c.name] = run
+		shell(t, c.setup, run.root)
+		for _, s := range c.steps {
+			task := map[string]any{"name": c.name, "ignore_errors": true, "check_mode": s.check}
+			if s.sh != "" {
+				task["shell"] = map[string]any{"cmd": s.sh, "chdir": run.root}
+			} else {
+				task[s.module] = rooted(s.args, run.root)
+			}
+			list = append(list, task)
+		}
+	}
+	for i, r := range playbook(t, base, list) {
+		name := list[i]["name"].(string)
+		runs[name].results = append(runs[name].results, r)
+	}
+	return runs
+}
+
+func playbook(t *testing.T, dir string, list []map[string]any) []map[string]any {
+	t.Helper()
+	raw, err := json.Marshal([]any{map[string]any{"hosts": "localhost", "connection": "local", "gather_facts": false, "tasks": list}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "play.json")
+	if err := os.WriteFile(file, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("ansible-playbook", "-i", "localhost,", file)
+	cmd.Env = append(os.Environ(), "ANSIBLE_STDOUT_CALLBACK=json", "ANSIBLE_LOCALHOST_WARNING=False", "ANSIBLE_PYTHON_INTERPRETER=/usr/bin/python3")
+	out, err := cmd.Output()
+	var report struct {
+		Plays []struct {
+			Tasks []struct {
+				Hosts map[string]map[string]any
+			}
+		}
+	}
+	if jerr := json.Unmarshal(out, &report); jerr != nil || len(report.Plays) != 1 {
+		t.Fatalf("ansible-playbook: %v %v\n%s", err, jerr, out)
+	}
+	var results []map[string]any
+	for _, task := range report.Plays[0].Tasks {
+		results = append(results, task.Hosts["localhost"])
+	}
+	if len(results) != len(list) {
+		t.Fatalf("ansible-playbook ran %d of %d tasks", len(results), len(list))
+	}
+	return results
+}
+
+// rooted puts the folder into every @ of the arguments.
+func rooted(v any, root string) any {
+	switch v := v.(type) {
+	case string:
+		return strings.ReplaceAll(v, "@", root)
+	case map[string]any:
+		out := map[string]any{}
+		for k, e := range v {
+			out[k] = rooted(e, root)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = rooted(v[i], root)
+		}
+		return out
+	}
+	return v
+}
+
+// runModules runs the steps as the helper would, with the controller's half of copy and unarchive done here, and takes
+// them back at the end in a copy of the tree's description, so that every case is a proof of undo too.
+func runModules(t *testing.T, c sameAs, root string) []map[string]any {
+	t.Helper()
+	runs := t.TempDir()
+	j, err := journal.Open(runs, "r", journal.Holder{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	var results []map[string]any
+	for _, s := range c.steps {
+		if s.sh != "" {
+			shell(t, s.sh, root)
+			results = append(results, nil)
+			continue
+		}
+		before := tree(t, root)
+		r := runModule(t, j, s, root)
+		if s.check && tree(t, root) != before {
+			t.Errorf("%s altered the tree in check mode", s.module)
+		}
+		results = append(results, r)
+	}
+	return results
+}
+
+func runModule(t *testing.T, j *journal.Journal, s step, root string) map[string]any {
+	t.Helper()
+	sys := tasks.NewSys(tasks.Options{Recorder: j, Check: s.check, Scratch: t.TempDir()})
+	defer sys.Close()
+	make, ok := node.Modules().Lookup(s.module)
+	if !ok {
+		t.Fatalf("no module %q", s.module)
+	}
+	a := controllerHalf(t, s.module, rooted(s.args, root).(map[string]any))
+	m, errs := tasks.SpecOf(make()).Decode(a)
+	if err := tasks.JoinArgErrors(s.module, errs); err != nil {
+		return map[string]any{"failed": true, "changed": false, "msg": err.Error()}
+	}
+	raw, err := json.Marshal(tasks.Run(context.Background(), m, sys).Vars())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out map[string]any
+	if err := json.Unmarshal(raw, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// controllerHalf reads what the controller reads.
+func controllerHalf(t *testing.T, module string, a map[string]any) map[string]any {
+	t.Helper()
+	src, ok := a["src"].(string)
+	if !ok || module != "copy" && module != "unarchive" || a["remote_src"] == true {
+		return a
+	}
+	out := maps.Clone(a)
+	st, err := os.Stat(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !st.IsDir() {
+		raw, err := os.ReadFile(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out["_source"] = string(raw)
+		out["_original_basename"] = filepath.Base(src)
+		out["_source_mode"] = fmt.Sprintf("%04o", st.Mode().Perm())
+		return out
+	}
+	files, dirs := []any{}, []any{}
+	prefix := ""
+	if !strings.HasSuffix(src, "/") {
+		prefix = filepath.Base(src)
+	}
+	err = filepath.WalkDir(src, func(path string, e fs.DirEntry, err error) error {
+		rel, _ := filepath.Rel(src, path)
+		info, _ := os.Stat(path)
+		mode := fmt.Sprintf("%04o", info.Mode().Perm())
+		switch {
+		case path == filepath.Clean(src) && prefix == "":
+		case e.IsDir():
+			dirs = append(dirs, map[string]any{"path": filepath.Join(prefix, rel), "mode": mode})
+		default:
+			raw, _ := os.ReadFile(path)
+			files = append(files, map[string]any{"path": filepath.Join(prefix, rel), "mode": mode, "source": string(raw)})
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out["_files"], out["_dirs"], out["_tree"] = files, dirs, true
+	return out
+}
+
+// volatile values differ from run to run, or tell of files that only Ansible makes.
+var volatile = map[string]bool{
+	"src": true, "invocation": true, "_ansible_no_log": true, "backup_file": true, "backup": true, "diff": true, "warnings": true,
+	"elapsed": true, "extract_results": true, "exception": true, "action": true, "ansible_facts": true, "deprecations": true,
+	"path_content": true, "results_file": true, "module_stderr": true, "module_stdout": true, "details": true, "status": true,
+}
+
+func compare(t *testing.T, what string, ours, theirs map[string]any, ourRoot, theirRoot string) {
+	t.Helper()
+	failed := theirs["failed"] == true
+	keys := map[string]bool{"changed": true, "failed": true}
+	if !failed {
+		for k := range theirs {
+			keys[k] = true
+		}
+		for k := range ours {
+			keys[k] = true
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(keys)) {
+		our, their := plainValue(ours[k], ourRoot), plainValue(theirs[k], theirRoot)
+		if k == "failed" && their == nil {
+			their = false
+		}
+		if volatile[k] || strings.HasPrefix(k, "_ansible") || reflect.DeepEqual(our, their) {
+			continue
+		}
+		t.Errorf("%s: %s is %v, Ansible's %v (messages: %v | %v)", what, k, our, their, ours["msg"], theirs["msg"])
+	}
+}
+
+func plainValue(v any, root string) any {
+	switch v := v.(type) {
+	case string:
+		return strings.ReplaceAll(v, root, "@")
+	case map[string]any:
+		out := map[string]any{}
+		for k, e := range v {
+			switch k {
+			case "atime", "mtime", "ctime", "inode", "version", "dev":
+				continue
+			}
+			out[k] = plainValue(e, root)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = plainValue(v[i], root)
+		}
+		return out
+	}
+	return v
+}
+
+// tree describes what modules promise about a folder: names, types, modes, owners, contents.
+func tree(t *testing.T, root string) string {
+	t.Helper()
+	var lines []string
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(path, root)
+		if i := strings.Index(name, "~"); i > 0 && strings.Count(name, ":") == 2 { // a backup has the time in its name
+			name = strings.SplitN(name, ".", 2)[0] + " backup"
+		}
+		line := fmt.Sprintf("%s %o %d:%d", name, st.Mode, st.Uid, st.Gid)
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFREG:
+			raw, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			line += fmt.Sprintf(" %x", sha256.Sum256(raw))
+		case unix.S_IFLNK:
+			target, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			line += " " + strings.ReplaceAll(target, root, "@")
+		}
+		lines = append(lines, line)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,136 @@
+package artifacts
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The pinned releases. CalicoVersion is also what a Request without a version gets.
+const (
+	CalicoVersion     = "v3.28.5"
+	CNIPluginsVersion = "v1.9.1"
+	EtcdVersion       = "v3.5.35"
+)
+
+// pin is a nested module that fixes one upstream release.
+type pin struct {
+	name     string            // directory under testenv/upstream, and first part of the cache key
+	version  string            // as stamped into the programs
+	ldflags  []string          // beyond -s -w
+	programs map[string]string // program -> its main package
+}
+
+const (
+	calicoModule = "github.com/projectcalico/calico"
+	calicoCommit = "a0db560f0520" // the commit that go.mod pins
+)
+
+// calicoVersionVars are the variables that hold Calico's version. calicoctl compares .../common.VERSION with the
+// version that the cluster records and refuses to work on a difference, so none may be left out.
+var calicoVersionVars = []string{
+	"main.VERSION",
+	calicoModule + "/calicoctl/calicoctl/commands.VERSION",
+	calicoModule + "/calicoctl/calicoctl/commands/common.VERSION",
+	calicoModule + "/felix/buildinfo.GitVersion",
+	calicoModule + "/node/buildinfo.GitVersion",
+	calicoModule + "/node/pkg/lifecycle/startup.VERSION",
+	calicoModule + "/typha/pkg/buildinfo.GitVersion",
+}
+
+func calicoPin(version string) pin {
+	p := pin{name: "calico", version: version, programs: map[string]string{
+		// One program is both plugins: it looks at the name it is called by.
+		"calico":           calicoModule + "/cni-plugin/cmd/calico",
+		"calico-node":      calicoModule + "/node/cmd/calico-node",
+		"calico-typha":     calicoModule + "/typha/cmd/calico-typha",
+		"calicoctl":        calicoModule + "/calicoctl/calicoctl",
+		"check-status":     calicoModule + "/kube-controllers/cmd/check-status",
+		"install":          calicoModule + "/cni-plugin/cmd/install",
+		"kube-controllers": calicoModule + "/kube-controllers/cmd/kube-controllers",
+	}}
+	p.ldflags = append(p.ldflags, "-X", calicoModule+"/calicoctl/calicoctl/commands.GIT_REVISION="+calicoCommit)
+	for _, v := range calicoVersionVars {
+		p.ldflags = append(p.ldflags, "-X", v+"="+version)
+	}
+	return p
+}
+
+func cniPin() pin {
+	const module = "github.com/containernetworking/plugins"
+	return pin{name: "cni", version: CNIPluginsVersion,
+		ldflags: []string{"-X", module + "/pkg/utils/buildversion.BuildVersion=" + CNIPluginsVersion},
+		programs: map[string]string{
+			"bandwidth":  module + "/plugins/meta/bandwidth",
+			"host-local": module + "/plugins/ipam/host-local",
+			"loopback":   module + "/plugins/main/loopback",
+			"portmap":    module + "/plugins/meta/portmap",
+			"tuning":     module + "/plugins/meta/tuning",
+		}}
+}
+
+func etcdPin() pin {
+	return pin{name: "etcd", version: EtcdVersion, programs: map[string]string{
+		"etcd":    "go.etcd.io/etcd/server/v3",
+		"etcdctl": "go.etcd.io/etcd/etcdctl/v3",
+	}}
+}
+
+// Part is something a Request may ask for.
+type Part string
+
+// The parts. Each image part includes compiling the programs in it.
+const (
+	CNIPlugins           Part = "cni-plugins"            // archive of the standard CNI plugins
+	CalicoRelease        Part = "calico-release"         // archive with the plugins calico and calico-ipam, and the manifests
+	Calicoctl            Part = "calicoctl"              // the program
+	NodeImage            Part = "node-image"             // calico/node
+	CNIImage             Part = "cni-image"              // calico/cni
+	KubeControllersImage Part = "kube-controllers-image" // calico/kube-controllers
+	TyphaImage           Part = "typha-image"            // calico/typha
+	EtcdPrograms         Part = "etcd"                   // etcd and etcdctl, for StartEtcd; not offered over HTTP
+)
+
+// programsOf says which programs of which pin a part is made of.
+var programsOf = map[Part]struct{ calico, cni, etcd []string }{
+	CNIPlugins:           {cni: []string{"bandwidth", "host-local", "loopback", "portmap", "tuning"}},
+	CalicoRelease:        {calico: []string{"calico"}},
+	Calicoctl:            {calico: []string{"calicoctl"}},
+	NodeImage:            {calico: []string{"calico-node"}},
+	CNIImage:             {calico: []string{"calico", "install"}, cni: []string{"bandwidth", "host-local", "loopback", "portmap", "tuning"}},
+	KubeControllersImage: {calico: []string{"kube-controllers", "check-status"}},
+	TyphaImage:           {calico: []string{"calico-typha"}},
+	EtcdPrograms:         {etcd: []string{"etcd", "etcdctl"}},
+}
+
+// Request says what to build.
+type Request struct {
+	Calico string // version to stamp Calico with; empty means CalicoVersion
+	Parts  []Part
+}
+
+// ForNodes asks for all that hosts need for Calico with an etcd datastore, and etcd itself.
+func ForNodes() Request {
+	return Request{Parts: []Part{EtcdPrograms, CNIPlugins, CalicoRelease, Calicoctl, NodeImage}}
+}
+
+// ForUpgrade asks for the version-dependent part of ForNodes, stamped with another version. It costs no compiling,
+// only linking, once ForNodes has been built.
+func ForUpgrade(version string) Request {
+	return Request{Calico: version, Parts: []Part{CalicoRelease, Calicoctl, NodeImage}}
+}
+
+// complete checks a request and fills in its defaults.
+func (r Request) complete() (Request, error) {
+	if r.Calico == "" {
+		r.Calico = CalicoVersion
+	}
+	if !strings.HasPrefix(r.Calico, "v") || strings.ContainsAny(r.Calico, " \t\n/'\"") {
+		return r, fmt.Errorf("cannot stamp Calico with version %q: want a form like %s", r.Calico, CalicoVersion)
+	}
+	for _, p := range r.Parts {
+		if _, ok := programsOf[p]; !ok {
+			return r, fmt.Errorf("cannot build %q: no such part", p)
+		}
+	}
+	return r, nil
+}
