@@ -204,49 +204,69 @@ type word struct {
 
 // splitWords splits a line as a POSIX shell would: quotes, backslashes, and # begins a comment, even within a word.
 func splitWords(line string) ([]word, error) {
-	var words []word
-	var b strings.Builder
-	start, quote, col := -1, rune(0), 0
+	s := splitter{start: -1}
 	runes := []rune(line)
-	for ; col < len(runes); col++ {
+	for col := 0; col < len(runes); col++ {
 		c := runes[col]
-		if start < 0 && !strings.ContainsRune(" \t#", c) {
-			start = col
-		}
-		switch {
-		case quote == 0 && (c == ' ' || c == '\t' || c == '#'):
-			if start >= 0 {
-				words = append(words, word{b.String(), start})
-				b.Reset()
-				start = -1
-			}
+		if s.quote == 0 && strings.ContainsRune(" \t#", c) {
+			s.end()
 			if c == '#' {
-				return words, nil
+				return s.words, nil
 			}
-		case quote == 0 && (c == '"' || c == '\''):
-			quote = c
-		case c == quote:
-			quote = 0
-		case c == '\\' && quote != '\'':
+			continue
+		}
+		if s.start < 0 {
+			s.start = col
+		}
+		if c == '\\' && s.quote != '\'' {
 			col++
 			if col == len(runes) {
 				return nil, errors.New("nothing follows the backslash at its end")
 			}
-			if quote == '"' && runes[col] != '"' && runes[col] != '\\' {
-				b.WriteRune('\\')
-			}
-			b.WriteRune(runes[col])
-		default:
-			b.WriteRune(c)
+			s.escaped(runes[col])
+			continue
 		}
+		s.plain(c)
 	}
-	if quote != 0 {
+	if s.quote != 0 {
 		return nil, errors.New("a quote is not closed")
 	}
-	if start >= 0 {
-		words = append(words, word{b.String(), start})
+	s.end()
+	return s.words, nil
+}
+
+type splitter struct {
+	words []word
+	text  strings.Builder
+	start int  // where the word began, -1 between words
+	quote rune // the one that is open, 0 outside
+}
+
+func (s *splitter) end() {
+	if s.start >= 0 {
+		s.words = append(s.words, word{s.text.String(), s.start})
 	}
-	return words, nil
+	s.text.Reset()
+	s.start = -1
+}
+
+func (s *splitter) plain(c rune) {
+	switch {
+	case c == s.quote:
+		s.quote = 0
+	case s.quote == 0 && (c == '"' || c == '\''):
+		s.quote = c
+	default:
+		s.text.WriteRune(c)
+	}
+}
+
+// escaped takes the character behind a backslash, which inside double quotes only protects a quote and itself.
+func (s *splitter) escaped(c rune) {
+	if s.quote == '"' && c != '"' && c != '\\' {
+		s.text.WriteRune('\\')
+	}
+	s.text.WriteRune(c)
 }
 
 func nearest(name string, known []string) string {

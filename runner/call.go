@@ -220,16 +220,18 @@ func (c *call) argumentErrors(errs []tasks.ArgError) error {
 	return ps.Err()
 }
 
-// send runs prepared calls, which all go the same way, with one frame.
+// send runs prepared calls, which all go the same way, with one frame. What has begun on a host is not cut short when the run is
+// canceled: it ends, and nothing is half-done.
 func (c *call) send(ctx context.Context, ps []*prepared) []tasks.Result {
+	client, err := c.client(ctx, ps[0])
+	if err != nil {
+		return failAll(ps, err)
+	}
+	ctx = context.WithoutCancel(ctx)
 	if c.set.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, c.set.timeout, fmt.Errorf("The task action did not finish in %s", c.set.timeout))
 		defer cancel()
-	}
-	client, err := c.client(ctx, ps[0])
-	if err != nil {
-		return failAll(ps, err)
 	}
 	results, err := client.Run(ctx, c.wire(ps))
 	if err != nil && len(results) < len(ps) {
@@ -241,9 +243,6 @@ func (c *call) send(ctx context.Context, ps []*prepared) []tasks.Result {
 func failAll(ps []*prepared, err error) []tasks.Result {
 	r := tasks.Failure(err)
 	r.Kind = kindOf(err)
-	if r.Kind == tasks.Denied {
-		r.Kind = tasks.Unreachable // a host that does not let us in is not there, as far as the play is concerned
-	}
 	return slices.Repeat([]tasks.Result{r}, len(ps))
 }
 

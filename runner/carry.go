@@ -40,10 +40,12 @@ func (r *run) playbook(ctx context.Context, book *playbooks.Playbook) (more bool
 // play carries one play out.
 func (r *run) play(ctx context.Context, def *playbooks.Play) (machine.EndPlay, error) {
 	p := &play{run: r, def: def, hosts: map[string]*host{}}
-	r.world.StartPlay(playVars(def))
-	if err := r.readVarsFiles(def); err != nil {
+	own := playVars(def)
+	r.world.StartPlay(own)
+	if err := r.addVarsFiles(def, &own); err != nil {
 		return machine.EndPlay{}, err
 	}
+	r.world.StartPlay(own)
 	hosts, err := p.match()
 	if err != nil {
 		return machine.EndPlay{}, err

@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
@@ -242,19 +243,17 @@ func login(c conn.Conn) func(context.Context, string) (remote.Process, error) {
 	return func(ctx context.Context, cmd string) (remote.Process, error) { return c.Start(ctx, cmd) }
 }
 
-// kindOf tells what an error of a connection means to a task.
+// kindOf tells what an error of a connection means to a task: a host that does not let us in is not there, but one that does not let us
+// become another user is, and the task has failed, as under Ansible.
 func kindOf(err error) tasks.Kind {
 	var e *conn.Error
-	if !errors.As(err, &e) {
+	switch {
+	case !errors.As(err, &e):
 		return tasks.KindOf(err)
+	case e.Kind == conn.Failed, strings.HasPrefix(e.Op, "become "):
+		return tasks.Failed
 	}
-	switch e.Kind {
-	case conn.Unreachable, conn.HostKey:
-		return tasks.Unreachable
-	case conn.Denied:
-		return tasks.Denied
-	}
-	return tasks.Failed
+	return tasks.Unreachable
 }
 
 // forget drops a host's connection and helpers, so that the next use makes them anew.

@@ -2,7 +2,6 @@ package runner
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/calroll/calroll/playbooks"
@@ -10,7 +9,6 @@ import (
 	"github.com/calroll/calroll/playbooks/vars"
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/machine"
-	"github.com/calroll/calroll/tasks"
 )
 
 // include renders what an include task brings in, for one host and item.
@@ -161,5 +159,3 @@ func (p *play) failIncludes(g group, outcomes []outcome, err error) {
 		}
 	}
 }
-
-var errNotReached = &tasks.Error{Kind: tasks.Canceled, Op: "run the task", Err: errors.New("the run was canceled before its turn")}

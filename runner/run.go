@@ -51,11 +51,11 @@ type Options struct {
 // Exit codes are those of ansible-playbook.
 const (
 	ExitOK          = 0
-	ExitError       = 1   // something that is no host's fault
-	ExitFailed      = 2   // a host failed
-	ExitUnreachable = 4   // a host could not be reached
-	ExitParse       = 4   // a playbook could not be read
-	ExitCanceled    = 130 // the user stopped it
+	ExitError       = 1  // something that is no host's fault
+	ExitFailed      = 2  // a host failed
+	ExitUnreachable = 4  // a host could not be reached
+	ExitParse       = 4  // a playbook could not be read
+	ExitCanceled    = 99 // the user stopped it
 )
 
 // Summary is what a run came to.
@@ -232,7 +232,8 @@ func (r *run) end(err error) (Summary, error) {
 		s.Counts[h] = *c
 	}
 	r.emit(event.Event{Kind: event.Recap, Counts: s.Counts})
-	r.emit(event.Event{Kind: event.RunEnd, Run: r.id, Exit: &s.Exit, Seconds: time.Since(r.started).Seconds(), Message: r.advice(s)})
+	r.emit(event.Event{Kind: event.RunEnd, Run: r.id, Exit: &s.Exit, Seconds: time.Since(r.started).Seconds(), Message: r.advice(s),
+		Wire: &event.Wire{FramesOut: s.Stats.FramesOut, FramesIn: s.Stats.FramesIn, BytesOut: s.Stats.BytesOut, BytesIn: s.Stats.BytesIn}})
 	if r.record != nil {
 		err = errors.Join(err, r.record.Close(r.state(s.Exit), s.Exit, time.Now()))
 	}

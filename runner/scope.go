@@ -1,7 +1,10 @@
 package runner
 
 import (
+	"errors"
+
 	"github.com/calroll/calroll/playbooks"
+	"github.com/calroll/calroll/playbooks/expr"
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/playbooks/value"
 	"github.com/calroll/calroll/playbooks/vars"
@@ -14,7 +17,7 @@ func newWorld(o Options) *vars.World {
 		limit = o.Limit
 	}
 	magic := value.NewDict("ansible_check_mode", o.Check, "ansible_diff_mode", o.Diff, "ansible_forks", o.Forks, "ansible_verbosity", verbosity,
-		"ansible_run_tags", texts(or1(o.Tags, "all")), "ansible_skip_tags", texts(o.SkipTags), "ansible_version", version())
+		"ansible_run_tags", texts(or1(o.Tags, "all")), "ansible_skip_tags", texts(o.SkipTags), "ansible_version", version(), "ansible_inventory_sources", texts(o.Sources))
 	if limit != nil {
 		magic.Set("ansible_limit", limit)
 	}
@@ -55,12 +58,21 @@ func roleVars(r *playbooks.Role) vars.Role {
 	for _, p := range r.Parents {
 		v.Parents = append(v.Parents, p.Name)
 	}
+	v.Dependencies = dependencyNames(r)
 	return v
+}
+
+func dependencyNames(r *playbooks.Role) []string {
+	var names []string
+	for _, d := range r.Dependencies {
+		names = append(append(names, d.Name), dependencyNames(d)...)
+	}
+	return names
 }
 
 // scope is how a task sees the variables of a host.
 func (p *play) scope(r *ref, host string) *vars.Scope {
-	t := vars.Task{Vars: r.task.Vars, Include: r.task.IncludeVars, Loops: r.extra, Search: r.task.SearchDirs}
+	t := vars.Task{Vars: r.task.Vars, Include: r.task.IncludeVars, Loops: r.extra, Search: r.task.SearchDirs, Environment: r.task.Environment}
 	if r.task.Role != nil {
 		role := roleVars(r.task.Role)
 		t.Role = &role
@@ -73,24 +85,49 @@ func render(scope *vars.Scope) playbooks.Render {
 	return func(t value.Template) (any, error) { return scope.Render(t) }
 }
 
-// readVarsFiles reads vars_files: of each list of alternatives the first that exists.
-func (r *run) readVarsFiles(def *playbooks.Play) error {
+// addVarsFiles reads vars_files, of each list of alternatives the first that exists: at once where their names need no host, else for each
+// host when it is looked at.
+func (r *run) addVarsFiles(def *playbooks.Play, p *vars.Play) error {
 	var problems source.Problems
+	var later [][]playbooks.Setting[string]
 	for _, alternatives := range def.VarsFiles {
-		v, err := r.firstVarsFile(def, alternatives)
-		if err != nil {
+		v, err := r.firstVarsFile(def, alternatives, r.world.Play())
+		var undefined *expr.Undefined
+		switch {
+		case errors.As(err, &undefined):
+			later = append(later, alternatives)
+		case err != nil:
 			problems.Add(def.Pos, err)
-			continue
+		default:
+			p.Files = append(p.Files, v)
 		}
-		r.world.AddFile(v)
+	}
+	if later != nil {
+		p.HostFiles = func(s *vars.Scope) ([]*value.Vars, error) { return r.varsFilesOf(def, later, s) }
 	}
 	return problems.Err()
 }
 
-func (r *run) firstVarsFile(def *playbooks.Play, alternatives []playbooks.Setting[string]) (*value.Vars, error) {
+func (r *run) varsFilesOf(def *playbooks.Play, files [][]playbooks.Setting[string], s *vars.Scope) ([]*value.Vars, error) {
+	var all []*value.Vars
+	for _, alternatives := range files {
+		v, err := r.firstVarsFile(def, alternatives, s)
+		var undefined *expr.Undefined
+		if errors.As(err, &undefined) {
+			continue // facts that are not there yet
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, nil
+}
+
+func (r *run) firstVarsFile(def *playbooks.Play, alternatives []playbooks.Setting[string], s *vars.Scope) (*value.Vars, error) {
 	var last error
 	for _, a := range alternatives {
-		name, err := a.Get(render(r.world.Play()), "")
+		name, err := a.Get(render(s), "")
 		if err != nil {
 			return nil, err
 		}

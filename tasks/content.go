@@ -61,6 +61,7 @@ type Content struct {
 	text   []byte
 	inline bool
 	file   string
+	open   func() (io.ReadCloser, error)
 }
 
 // Text is content in memory.
@@ -71,6 +72,11 @@ func Text(b []byte) Content {
 
 // Blob is content that the controller has (a BlobSource gives it).
 func Blob(sha256 string, size int64) Content { return Content{SHA256: sha256, Size: size} }
+
+// Stream is content that can be read at least once, such as an archive's member, whose hash is known already.
+func Stream(sha256 string, size int64, open func() (io.ReadCloser, error)) Content {
+	return Content{SHA256: sha256, Size: size, open: open}
+}
 
 // FileContent is the content of a regular file on the machine as it is now; it reads the file once for its hash.
 func FileContent(ctx context.Context, path string) (Content, error) {

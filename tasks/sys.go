@@ -95,6 +95,8 @@ func (s *Sys) Open(ctx context.Context, c Content) (io.ReadCloser, error) {
 	case c.file != "":
 		f, err := os.Open(c.file)
 		return f, failed("read "+c.file, err)
+	case c.open != nil:
+		return c.open()
 	case c.IsZero():
 		return nil, &Error{Kind: Internal, Op: "read content", Detail: "there is none"}
 	case s.o.Blobs == nil:

@@ -27,7 +27,7 @@ func newLabCommand() *cobra.Command {
 			"each, on a private network. It needs a Docker engine, and root to install one.",
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(newLabUpCommand(), newLabDownCommand(), newLabListCommand(), newLabSSHCommand(), newLabServeCommand())
+	cmd.AddCommand(newLabUpCommand(), newLabDownCommand(), newLabListCommand(), newLabSSHCommand(), newLabServeCommand(), newLabDemoCommand())
 	return cmd
 }
 

@@ -123,7 +123,7 @@ func (e *Env) parse(text string, syn syntax) *parsed {
 	p := &parsed{}
 	p.tpl, p.err = parse(text, &syn, e.reg)
 	if p.err == nil {
-		p.single = singleName(p.tpl)
+		p.single = singleName(text, &syn)
 	}
 	e.parsed.Store(key, p)
 	return p
@@ -140,14 +140,12 @@ func (e *Env) parseCondition(text string) *parsed {
 	return p
 }
 
-func singleName(t *template) string {
-	if len(t.body) != 1 {
-		return ""
-	}
-	if out, ok := t.body[0].(*printStmt); ok {
-		if name, ok := out.x.(*nameExpr); ok {
-			return name.name
-		}
+// singleName is x when text is "{{ x }}" and nothing else but a line end.
+func singleName(text string, syn *syntax) string {
+	text, okStart := strings.CutPrefix(strings.TrimSuffix(text, "\n"), syn.varStart)
+	text, okEnd := strings.CutSuffix(text, syn.varEnd)
+	if text = strings.TrimSpace(text); okStart && okEnd && isIdentifier(text) {
+		return text
 	}
 	return ""
 }

@@ -123,10 +123,10 @@ func toYAML(a args, indent int, style string) string {
 	if v := a.opt("default_flow_style", nil); v != nil {
 		e.block, e.flow = !truthy(v), truthy(v)
 	}
+	e.unicode = true
 	e.sortKeys = truthy(a.opt("sort_keys", true))
-	e.unicode = truthy(a.opt("allow_unicode", true))
 	e.quote = pyStr(a.opt("default_style", ""))
 	e.start, e.stop = truthy(a.opt("explicit_start", false)), truthy(a.opt("explicit_end", false))
-	a.onlyOpts("to_yaml", "indent", "width", "default_flow_style", "sort_keys", "allow_unicode", "default_style", "explicit_start", "explicit_end")
+	a.onlyOpts("to_yaml", "indent", "width", "default_flow_style", "sort_keys", "default_style", "explicit_start", "explicit_end")
 	return e.document(a.v[0])
 }

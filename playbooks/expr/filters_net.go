@@ -231,7 +231,7 @@ func ipaddr(v any, query string, version int) any {
 	}
 	n := parseIP(v)
 	if !n.ok {
-		if _, isText := v.(string); !isText && v != nil {
+		if _, isText := v.(string); !isText {
 			fail("Unrecognized type <%s> for ipaddr filter <value>", typeName(v))
 		}
 		return false

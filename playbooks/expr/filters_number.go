@@ -36,11 +36,20 @@ func addNumberFilters(r *registry) {
 		if a.number(1) == 2 {
 			return math.Sqrt(a.number(0))
 		}
-		return math.Pow(a.number(0), 1/a.number(1))
+		return root(a.number(0), a.number(1))
 	})
 	r.addFilter("filesizeformat", "value, binary=false", fileSizeFilter)
 	r.addFilter("human_readable", "size, isbits=false, unit=None", humanReadable)
 	r.addFilter("human_to_bytes", "size, default_unit=None, isbits=false", humanToBytes)
+}
+
+// root is exact where the root is a whole number, as C's pow is.
+func root(x, base float64) float64 {
+	r := math.Pow(x, 1/base)
+	if whole := math.Round(r); math.Pow(whole, base) == x {
+		return whole
+	}
+	return r
 }
 
 // number is argument i as a float.

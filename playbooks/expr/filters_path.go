@@ -8,16 +8,19 @@ import (
 )
 
 func addPathFilters(r *registry) {
-	r.textFilter("basename", func(s string) string { return s[strings.LastIndexByte(s, '/')+1:] })
-	r.textFilter("dirname", pyDirname)
-	r.textFilter("expanduser", expandUser)
-	r.textFilter("realpath", realPath)
+	pathFilter := func(name string, fn func(string) string) {
+		r.addFilter(name, "path", func(a args) any { return fn(a.text(0, "a path")) })
+	}
+	pathFilter("basename", func(s string) string { return s[strings.LastIndexByte(s, '/')+1:] })
+	pathFilter("dirname", pyDirname)
+	pathFilter("expanduser", expandUser)
+	pathFilter("realpath", realPath)
 	r.addFilter("expandvars", "path", func(a args) any {
 		env := a.f.r.env.opts.Environ
 		return expandVars(a.str(0), env)
 	})
 	r.addFilter("splitext", "p", func(a args) any {
-		root, ext := splitExt(a.str(0))
+		root, ext := splitExt(a.text(0, "a path"))
 		return Tuple{root, ext}
 	})
 	r.addFilter("relpath", "path, start='.'", func(a args) any {

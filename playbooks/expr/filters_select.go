@@ -48,6 +48,9 @@ func (a args) forward(skip int) callValues {
 
 func mapFilter(a args) any {
 	out := []any{}
+	if !a.bool(0) {
+		return out
+	}
 	items := iterate(a.v[0])
 	if attribute := a.opt("attribute", nil); len(a.rest) == 0 && attribute != nil {
 		a.onlyOpts("filter 'map'", "attribute", "default")
@@ -84,6 +87,9 @@ func mapAttribute(a args, items []any, attribute any) any {
 
 // choose keeps the items, or those whose attribute, for which the named test gives want.
 func choose(a args, byAttribute, want bool) any {
+	if !a.bool(0) {
+		return []any{}
+	}
 	get := norm
 	skip := 0
 	if byAttribute {

@@ -13,6 +13,7 @@ func addSetFilters(r *registry) {
 		return distinct(iterate(a.v[0]), get)
 	})
 	r.addFilter("union", "a, b", func(a args) any {
+		a.sameKind()
 		return distinct(slices.Concat(a.items(0), a.items(1)), norm)
 	})
 	r.addFilter("intersect", "a, b", func(a args) any {
@@ -24,10 +25,18 @@ func addSetFilters(r *registry) {
 		return distinct(slices.DeleteFunc(slices.Clone(a.items(0)), in), norm)
 	})
 	r.addFilter("symmetric_difference", "a, b", func(a args) any {
+		a.sameKind()
 		inA, inB := memberOf(a.items(0)), memberOf(a.items(1))
 		all := distinct(slices.Concat(a.items(0), a.items(1)), norm)
 		return slices.DeleteFunc(all, func(v any) bool { return inA(v) && inB(v) })
 	})
+}
+
+// sameKind refuses to join a list with text or a mapping.
+func (a args) sameKind() {
+	if _, isMap := asDict(a.v[0]); isMap || typeName(a.v[0]) != typeName(a.v[1]) {
+		fail("unsupported operand type(s) for +: '%s' and '%s'", typeName(a.v[0]), typeName(a.v[1]))
+	}
 }
 
 func (a args) items(i int) []any {

@@ -15,7 +15,7 @@ func (r *registry) textFilter(names string, fn func(s string) string) {
 
 func addTextFilters(r *registry) {
 	r.textFilter("lower", strings.ToLower)
-	r.textFilter("upper", strings.ToUpper)
+	r.textFilter("upper", upper)
 	r.textFilter("capitalize", capitalize)
 	r.textFilter("title", jinjaTitle)
 	r.textFilter("string safe", func(s string) string { return s })
@@ -104,12 +104,12 @@ func indentFilter(a args) any {
 
 func truncateFilter(a args) any {
 	s, n, end, leeway := []rune(a.str(0)), a.int(1), a.str(3), a.int(4)
-	if len(s) <= n+leeway {
-		return string(s)
-	}
 	cut := n - utf8.RuneCountInString(end)
 	if cut < 0 {
 		fail("expected length >= %d, got %d", utf8.RuneCountInString(end), n)
+	}
+	if len(s) <= n+leeway {
+		return string(s)
 	}
 	text := string(s[:cut])
 	if !a.bool(2) {
@@ -128,7 +128,7 @@ func wordwrapFilter(a args) any {
 		end = a.str(3)
 	}
 	var lines []string
-	for _, line := range splitLines(a.str(0), false) {
+	for _, line := range splitLines(a.text(0, "the text to wrap"), false) {
 		lines = append(lines, strings.Join(w.wrap(line), end))
 	}
 	return strings.Join(lines, end)
@@ -255,7 +255,7 @@ func commentFilter(a args) any {
 		b.WriteString(beginning + newline)
 	}
 	b.WriteString(strings.Repeat(prefix+newline, boolInt(prefix != "")*count("prefix_count")))
-	body := decoration + strings.ReplaceAll(a.str(0), newline, newline+decoration)
+	body := decoration + strings.ReplaceAll(a.text(0, "the text of a comment"), newline, newline+decoration)
 	body = strings.ReplaceAll(body, decoration+newline, strings.TrimRight(decoration, " ")+newline)
 	b.WriteString(body)
 	b.WriteString(strings.Repeat(newline+postfix, boolInt(postfix != "")*count("postfix_count")))

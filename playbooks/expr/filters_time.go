@@ -12,7 +12,19 @@ import (
 // dateTime is a Python datetime, or a date of YAML.
 type dateTime struct{ t time.Time }
 
-func (d *dateTime) String() string { return value.TimeString(d.t) }
+func (d *dateTime) String() string {
+	if d.t.Location() != naive {
+		return value.TimeString(d.t)
+	}
+	return d.t.Format("2006-01-02 15:04:05.999999")
+}
+
+func (d *dateTime) iso() string {
+	if d.t.Location() != naive {
+		return value.TimeISO(d.t)
+	}
+	return d.t.Format("2006-01-02T15:04:05.999999")
+}
 
 // naive marks a time without a zone, which is how Python prints most of them.
 var naive = time.FixedZone("", 0)
@@ -65,7 +77,7 @@ func (d *dateTime) attr(name string) (any, bool) {
 		return n, true
 	}
 	simple := map[string]func(a args) any{
-		"isoformat": func(args) any { return value.TimeISO(d.t) },
+		"isoformat": func(args) any { return d.iso() },
 		"timestamp": func(args) any { return float64(d.t.UnixNano()) / 1e9 },
 		"weekday":   func(args) any { return (int(d.t.Weekday()) + 6) % 7 },
 		"date":      func(args) any { return d.t.Format("2006-01-02") },

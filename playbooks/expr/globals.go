@@ -2,6 +2,7 @@ package expr
 
 import (
 	"strings"
+	"time"
 )
 
 // globals are the functions every template has.
@@ -96,7 +97,7 @@ func nowFunc(a args) any {
 	if a.bool(1) {
 		return strftime(a.str(1), t)
 	}
-	return &dateTime{t}
+	return &dateTime{time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), naive)}
 }
 
 func undefFunc(a args) any {

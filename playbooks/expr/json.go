@@ -4,7 +4,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -48,7 +47,7 @@ func (w *jsonWriter) write(v any, depth int) {
 	case *omitted:
 		w.text(omitText)
 	case *dateTime:
-		w.text(isoTime(v.t))
+		w.text(v.iso())
 	case *Undefined:
 		v.use()
 		w.b.WriteString(`""`)
@@ -56,8 +55,6 @@ func (w *jsonWriter) write(v any, depth int) {
 		w.container(v, depth)
 	}
 }
-
-func isoTime(t time.Time) string { return value.TimeISO(t) }
 
 func jsonFloat(f float64) string {
 	switch {

@@ -176,6 +176,7 @@ func (l *literalReader) mapping() any {
 
 // set reads the rest of {a, b}, which becomes a list.
 func (l *literalReader) set(first any) any {
+	keyOf(first) // fails when it cannot be in a set
 	items := []any{first}
 	if l.skip(',') {
 		items = append(items, l.items('}')...)

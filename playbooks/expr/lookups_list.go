@@ -42,11 +42,10 @@ func addListLookups(r *registry) {
 		return rows
 	})
 	r.addLookup("random_choice", "", func(_ args, terms []any) []any {
-		items := flatten2(terms, 1, false)
-		if len(items) == 0 {
-			return items
+		if len(terms) == 0 {
+			return terms
 		}
-		return []any{items[randFor(nil).IntN(len(items))]}
+		return []any{terms[randFor(nil).IntN(len(terms))]}
 	})
 	r.addLookup("subelements", "", subelementsLookup)
 	r.addLookup("sequence", "start=1, end=None, count=None, stride=None, format='%d'", sequenceLookup)

@@ -4,6 +4,9 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/language"
 )
 
 func strMethod(name, sig string, fn func(s string, a args) any) {
@@ -104,7 +107,7 @@ func expandTabs(s string, size int) string {
 }
 
 func addCaseMethods() {
-	strMethod("upper", "", func(s string, _ args) any { return strings.ToUpper(s) })
+	strMethod("upper", "", func(s string, _ args) any { return upper(s) })
 	strMethod("lower", "", func(s string, _ args) any { return strings.ToLower(s) })
 	strMethod("casefold", "", func(s string, _ args) any { return strings.ToLower(s) })
 	strMethod("capitalize", "", func(s string, _ args) any { return capitalize(s) })
@@ -117,6 +120,14 @@ func addCaseMethods() {
 			return unicode.ToUpper(r)
 		}, s)
 	})
+}
+
+// upper is text in capitals; unlike strings.ToUpper it makes SS of a sharp s.
+func upper(s string) string {
+	if strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 {
+		return strings.ToUpper(s)
+	}
+	return cases.Upper(language.Und).String(s)
 }
 
 func capitalize(s string) string {

@@ -9,6 +9,7 @@ import (
 // "value, default_value=”, boolean=false, *rest, **options".
 type signature struct {
 	params   []param
+	byPlace  int  // how many of them may be given by position
 	star     bool // takes further positional arguments
 	twoStars bool // takes further named arguments
 }
@@ -28,7 +29,7 @@ func sign(text string) *signature {
 		case strings.HasPrefix(name, "**"):
 			s.twoStars = true
 		case strings.HasPrefix(name, "*"):
-			s.star = true
+			s.star, s.byPlace = true, len(s.params)
 		default:
 			p := param{name: name, optional: optional}
 			if optional {
@@ -40,6 +41,9 @@ func sign(text string) *signature {
 			}
 			s.params = append(s.params, p)
 		}
+	}
+	if !s.star {
+		s.byPlace = len(s.params)
 	}
 	return s
 }
@@ -89,7 +93,7 @@ func (s *signature) bind(f *frame, what string, c callValues, first ...any) args
 		pos = append(append(make([]any, 0, len(pos)+1), first...), pos...)
 	}
 	for i, v := range pos {
-		if i < len(s.params) {
+		if i < s.byPlace {
 			a.v[i], a.given[i] = v, true
 		} else if s.star {
 			a.rest = append(a.rest, v)

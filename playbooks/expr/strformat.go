@@ -89,7 +89,7 @@ func fieldValue(f *frame, path string, c callValues, auto *int) any {
 			if end == 0 {
 				end = len(rest)
 			}
-			v, rest = getAttr(f, v, rest[1:end]), rest[end:]
+			v, rest = attribute(f, v, rest[1:end]), rest[end:]
 			continue
 		}
 		end := strings.IndexByte(rest, ']')
@@ -105,10 +105,27 @@ func fieldValue(f *frame, path string, c callValues, auto *int) any {
 	return v
 }
 
+// attribute is v.name without a fall back to v[name].
+func attribute(f *frame, v any, name string) any {
+	undefinedFails(v)
+	if _, isItem := member(f.r, v, name); isItem && methodOf(v, name) == nil {
+		fail("'%s' object has no attribute '%s'", typeName(v), name)
+	}
+	return getAttr(f, v, name)
+}
+
 func fieldHead(head string, c callValues, auto *int) any {
 	if head == "" {
+		if *auto < 0 {
+			fail("cannot switch from manual field specification to automatic field numbering")
+		}
 		head = strconv.Itoa(*auto)
 		*auto++
+	} else if isDigit(head[0]) {
+		if *auto > 0 {
+			fail("cannot switch from automatic field numbering to manual field specification")
+		}
+		*auto = -1
 	}
 	if n, err := strconv.Atoi(head); err == nil {
 		if n >= len(c.pos) {

@@ -86,14 +86,21 @@ func addCompareTests(r *registry) {
 		return !slices.ContainsFunc(iterate(a.v[0]), func(v any) bool { return !truthy(v) })
 	})
 	r.addTest("subset issubset", "a, b", func(a args) bool {
-		in := memberOf(a.items(1))
-		return !slices.ContainsFunc(a.items(0), func(v any) bool { return !in(v) })
+		return within(a.items(0), a.items(1))
 	})
 	r.addTest("superset issuperset", "a, b", func(a args) bool {
-		in := memberOf(a.items(0))
-		return !slices.ContainsFunc(a.items(1), func(v any) bool { return !in(v) })
+		return within(a.items(1), a.items(0))
 	})
 	r.addTest("version version_compare", "value, version, operator='eq', strict=None, version_type=None", versionTest)
+}
+
+// within tells whether every item is in all. Lists and mappings cannot be members of a set.
+func within(items, all []any) bool {
+	for _, v := range slices.Concat(items, all) {
+		keyOf(v)
+	}
+	in := memberOf(all)
+	return !slices.ContainsFunc(items, func(v any) bool { return !in(norm(v)) })
 }
 
 // same is Python's "is": the same number, text, None or truth value, or the very same list or mapping.

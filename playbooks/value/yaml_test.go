@@ -341,3 +341,20 @@ func mustNode(t *testing.T, text string) *yaml.Node {
 	}
 	return docs.Nodes[0]
 }
+
+func TestNothingThatIsReadPanics(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.OneOf(rapid.String(), rapid.StringMatching(`([\[\]{}:=,'"#\\ \n\t!&*|>~?<%@-]|<<: |&a |\*a|!!int |[a-z0-9.]{1,3}|\{\{ ){0,30}`)).Draw(t, "text")
+		docs, err := ReadYAML("f.yml", []byte(text))
+		if err != nil {
+			return
+		}
+		for _, node := range docs.Nodes {
+			if v, err := FromYAML(node, "f.yml"); err == nil {
+				_ = show(v)
+			}
+			_, _ = VarsFromYAML(node, "f.yml") // any outcome will do
+			_, _ = Pairs(node, "f.yml")
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package vars
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -199,8 +200,23 @@ func (s *Scope) find(name string) (any, bool, error) {
 	s.busy[name] = true
 	defer delete(s.busy, name)
 	v, err := s.Render(raw)
-	return v, true, err
+	return v, true, neededBy(name, err)
 }
+
+// neededBy tells which variable needs an undefined one: an undefined value is reported where it is used at last, which may be
+// far from the template that lacks something.
+func neededBy(name string, err error) error {
+	var u *expr.Undefined
+	var p *source.Problem
+	if !errors.As(err, &u) || !errors.As(err, &p) || strings.Contains(u.Message, neededMark) {
+		return err
+	}
+	told := *p
+	told.Err = &expr.Undefined{Name: u.Name, Message: fmt.Sprintf("%s%s%s, %s)", u.Message, neededMark, name, p.Pos)}
+	return &told
+}
+
+const neededMark = " (needed by "
 
 // raw is a variable as it was written, and its layer.
 func (s *Scope) raw(name string) (any, layer, bool) {

@@ -18,7 +18,7 @@ func (m marker) text() string { return m.left + m.right }
 // print is the shell command that prints the marker's line, with what the shell words of
 // argument expand to behind it.
 func (m marker) print(argument string) string {
-	return "printf '%s%s %s\\n' " + m.left + " " + m.right + " " + argument
+	return "echo " + m.left + `""` + m.right + " " + argument
 }
 
 // cut looks for the marker's whole line in what has come so far. rest is what follows it;

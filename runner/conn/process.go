@@ -212,7 +212,7 @@ func (p *sshProcess) kill(why error) {
 	}
 	go func() { // not here: a full link would block
 		_, _ = p.ch.SendRequest("signal", false, ssh.Marshal(struct{ Signal string }{"KILL"}))
-		if !p.exits(drainTime) {
+		if p.c.t.user == "root" || !p.exits(drainTime) {
 			p.killGroup()
 		}
 		_ = p.ch.Close()

@@ -250,7 +250,7 @@ func TestSetVar(t *testing.T) {
 func TestQuote(t *testing.T) {
 	c := Local()
 	defer c.Close()
-	for _, s := range []string{"", "plain", "two words", "it's", `"$HOME" \ $(x) *`, "tab\tline\nend", "'''", "-n"} {
+	for _, s := range []string{"", "plain", "two words", "it's", `"$HOME" \ $(x) *`, "tab\tline\nend", "'''", "-n", "!x", `a\\b\1\'\`} {
 		if got := output(t, c, "printf %s "+Quote(s)); got != s {
 			t.Errorf("%q became %q", s, got)
 		}

@@ -80,7 +80,16 @@ type Event struct {
 	Counts  map[string]Counts `json:"recap,omitempty"` // by host
 	Exit    *int              `json:"exit,omitempty"`
 	Seconds float64           `json:"seconds,omitempty"`
+	Wire    *Wire             `json:"wire,omitempty"`
 	Pos     source.Pos        `json:"-"`
+}
+
+// Wire counts what crossed the connections of a run, in both directions, frame headers included.
+type Wire struct {
+	FramesOut int64 `json:"frames_out"`
+	FramesIn  int64 `json:"frames_in"`
+	BytesOut  int64 `json:"bytes_out"`
+	BytesIn   int64 `json:"bytes_in"`
 }
 
 // Diff is what a task changed in one thing, in text.

@@ -29,7 +29,7 @@ type Client struct {
 
 	mu      sync.Mutex // guards what follows; never held while writing
 	calls   map[uint64]*pendingCall
-	tasks   int   // calls that are tasks
+	unseen  int   // tasks whose results their sender has not seen
 	over    error // why the link is over; nil while it is not
 	closing bool  // Close was called
 }
@@ -116,9 +116,11 @@ type Sent struct {
 	c    *Client
 	call *pendingCall
 	task Task
+	seen sync.Once
 }
 
-// Send sends a task without waiting for its answer, so that the next one can follow at once. The error is a *tasks.Error;
+// Send sends a task without waiting for its answer, so that the next one can follow at once: it is sent ahead until Wait of
+// all earlier ones has returned. The error is a *tasks.Error;
 // after one of kind Unreachable the client is of no further use. Each Sent must be waited for.
 func (c *Client) Send(t Task) (*Sent, error) {
 	m := taskCall{Task: t}
@@ -127,7 +129,7 @@ func (c *Client) Send(t Task) (*Sent, error) {
 		m.Items[i].Args = pointedMap(it.Args)
 	}
 	call, err := c.begin(frameTask, len(t.Items), func(id uint64) (any, error) {
-		m.ID, m.Ahead = id, c.waiting() > 0
+		m.ID, m.Ahead = id, c.ahead()
 		var err error
 		m.Inline, err = c.up.announce(id, t.Blobs)
 		return m, err
@@ -152,8 +154,9 @@ func (c *Client) Run(ctx context.Context, t Task) ([]tasks.Result, error) {
 // Refused or Internal, always a *tasks.Error.
 //
 // When ctx ends, the helper is told to cancel the task, once, and Wait goes on until it has answered: the alteration in hand is
-// then complete or did not begin. To abandon it, Close the client.
+// then complete or did not begin. To abandon it, Close the client. Wait is called once.
 func (s *Sent) Wait(ctx context.Context) ([]tasks.Result, error) {
+	defer s.seen.Do(s.c.seen)
 	results := make([]tasks.Result, 0, s.call.items)
 	err := s.c.wait(ctx, s.call, func(a answer) {
 		if a.Result == nil {
@@ -195,17 +198,21 @@ func (c *Client) begin(kind byte, items int, message func(id uint64) (any, error
 	if err := c.out.send(kind, m); err != nil {
 		c.mu.Lock()
 		c.forget(call)
+		if call.isTask {
+			c.unseen--
+		}
 		c.mu.Unlock()
 		return nil, c.sendError(err)
 	}
 	return call, nil
 }
 
-// waiting is how many tasks have not answered yet.
-func (c *Client) waiting() int {
+// ahead tells whether a task that is sent now is sent ahead. An answer that arrived is not enough: whoever sends must have seen
+// it, or a task would run that its sender would not have sent after the failure.
+func (c *Client) ahead() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.tasks
+	return c.unseen > 0
 }
 
 // expect makes the reader hand the call its answers.
@@ -220,9 +227,16 @@ func (c *Client) expect(call *pendingCall) error {
 	}
 	c.calls[call.id] = call
 	if call.isTask {
-		c.tasks++
+		c.unseen++
 	}
 	return nil
+}
+
+// seen says that the sender of a task knows its results.
+func (c *Client) seen() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unseen--
 }
 
 // forget takes the call off the list; c.mu is held.
@@ -231,9 +245,6 @@ func (c *Client) forget(call *pendingCall) {
 		return
 	}
 	delete(c.calls, call.id)
-	if call.isTask {
-		c.tasks--
-	}
 	c.up.drop(call.id)
 }
 
@@ -322,7 +333,7 @@ func (c *Client) read() {
 		call.lost = true
 		call.tell()
 	}
-	c.calls, c.tasks = nil, 0
+	c.calls = nil
 	c.mu.Unlock()
 	close(c.done)
 }

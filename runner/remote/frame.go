@@ -214,8 +214,10 @@ func (f *frameReader) readLine(marker string, noise *tail) (line, error) {
 			return line{}, err
 		}
 	}
-	return line{}, fmt.Errorf("the host printed more than %d bytes before the helper's first word", noiseLimit)
+	return line{}, errNoise
 }
+
+var errNoise = fmt.Errorf("the host printed more than %d bytes before the helper's first word", noiseLimit)
 
 // parseLine finds a word and the marker anywhere in raw, because noise need not end with a newline.
 func parseLine(raw, marker string) (line, bool) {

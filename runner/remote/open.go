@@ -167,6 +167,8 @@ func (op *opening) explain(ctx context.Context, p *processLink, lines *lineReade
 	switch {
 	case ctx.Err() != nil:
 		return op.canceled(ctx)
+	case errors.Is(err, errNoise):
+		return op.failure(tasks.Failed, err.Error()+lines.heard(p))
 	case lines.late.Load():
 		return op.failure(tasks.Unreachable, fmt.Sprintf("it did not answer for %v%s", op.o.StartTimeout, lines.heard(p)))
 	}

@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -134,7 +135,12 @@ func openChild(t *testing.T, state string, c *cutter, env ...string) (*Client, e
 	return client, err
 }
 
-func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
+// alive tells whether the process runs; one that only waits for its parent to notice its end does not.
+func alive(pid int) bool {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(raw), ") ")
+	return err == nil && !strings.HasPrefix(rest, "Z")
+}
 
 func TestHelperProcessEndsWithItsLink(t *testing.T) {
 	state := t.TempDir()

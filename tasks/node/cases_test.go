@@ -76,4 +76,31 @@ var readCases = []sameAs{
 	{"slurp", "printf 'hi\\000\\377' > f; mkdir d", []step{do("slurp", args{"src": "@/f"}), do("slurp", args{"path": "@/no"}), do("slurp", args{"src": "@/d"})}},
 }
 
-var unarchiveCases = []sameAs{}
+const makeArchives = `umask 022; mkdir -p s/e d; echo 1 > s/a; echo 2 > s/e/b; ln -s a s/l; chmod 750 s/e; chown -R 5:6 s/e; chmod 4755 s/a; head -c 3000000 /dev/zero > s/big
+touch -d 2020-01-02T03:04:05Z s/a s/e/b s/big; tar cf s.tar s; tar czf s.tgz s; tar cJf s.txz s; tar cjf s.tbz s; tar --zstd -cf s.tzst s; (cd s; zip -qry ../s.zip .); mkdir dz hl; echo h > hl/x; ln hl/x hl/y; tar czf hl.tgz hl; chmod 600 s.tar; rm -r s hl`
+
+var unarchiveCases = []sameAs{
+	{"unarchive tgz", makeArchives, []step{do("unarchive", args{"src": "@/s.tgz", "dest": "@/d", "list_files": true}), do("unarchive", args{"src": "@/s.tgz", "dest": "@/d"}), sh("echo 3 > d/s/a"), do("unarchive", args{"src": "@/s.tgz", "dest": "@/d"}),
+		sh("rm d/s/e/b"), do("unarchive", args{"src": "@/s.tgz", "dest": "@/d"}), sh("chmod 600 d/s/e"), do("unarchive", args{"src": "@/s.tgz", "dest": "@/d"}),
+		sh("chown 0 d/s/e/b"), do("unarchive", args{"src": "@/s.tgz", "dest": "@/d"}), sh("touch d/s/big"), do("unarchive", args{"src": "@/s.tgz", "dest": "@/d"})}},
+	{"unarchive formats", makeArchives + "; mkdir 1 2 3 4", []step{do("unarchive", args{"src": "@/s.tar", "dest": "@/1", "remote_src": true}), do("unarchive", args{"src": "@/s.txz", "dest": "@/2", "remote_src": true}), do("unarchive", args{"src": "@/s.tbz", "dest": "@/3", "remote_src": true}), do("unarchive", args{"src": "@/s.tzst", "dest": "@/4", "remote_src": true})}},
+	{"unarchive zip", makeArchives, []step{do("unarchive", args{"src": "@/s.zip", "dest": "@/dz"}), do("unarchive", args{"src": "@/s.zip", "dest": "@/dz"}), sh("rm dz/e/b"), do("unarchive", args{"src": "@/s.zip", "dest": "@/dz", "list_files": true})}},
+	{"unarchive attributes", makeArchives, []step{do("unarchive", args{"src": "@/s.tgz", "dest": "@/d", "owner": "daemon", "group": "1"}),
+		do("unarchive", args{"src": "@/s.tgz", "dest": "@/d", "owner": "daemon", "group": "1", "mode": "0711"})}},
+	{"unarchive choices", makeArchives + "; mkdir d2 d3 d4", []step{do("unarchive", args{"src": "@/s.tgz", "dest": "@/d", "exclude": []any{"s/e"}}), do("unarchive", args{"src": "@/s.tgz", "dest": "@/d2", "include": []any{"s/a"}}), do("unarchive", args{"src": "@/s.tgz", "dest": "@/d3", "extra_opts": []any{"--strip-components=1"}}),
+		do("unarchive", args{"src": "@/hl.tgz", "dest": "@/d4"}), do("unarchive", args{"src": "@/hl.tgz", "dest": "@/d4"})}},
+	{"unarchive mistakes", makeArchives + "; echo no > x.tgz", []step{do("unarchive", args{"src": "@/s.tgz", "dest": "@/nodir"}), do("unarchive", args{"src": "@/x.tgz", "dest": "@/d"}), do("unarchive", args{"src": "@/no.tgz", "dest": "@/d", "remote_src": true}), do("unarchive", args{"src": "@/s.tgz", "dest": "@/d", "creates": "@/d"})}},
+}
+
+// In these % is the address of a server that serves /file ("hello"), /sums (a list), /other, /named (with a name of its
+// own), /private (user ann, password secret), /gone (404), /moved (to /file).
+var urlCases = []sameAs{
+	{"get_url", "mkdir d", []step{do("get_url", args{"url": "%/file", "dest": "@/f"}), do("get_url", args{"url": "%/file", "dest": "@/f"}), do("get_url", args{"url": "%/other", "dest": "@/f"}), do("get_url", args{"url": "%/other", "dest": "@/f", "force": true}),
+		do("get_url", args{"url": "%/other", "dest": "@/f", "force": true}), do("get_url", args{"url": "%/other", "dest": "@/f", "mode": "0600"}), do("get_url", args{"url": "%/file", "dest": "@/d"}), do("get_url", args{"url": "%/file", "dest": "@/d"}),
+		do("get_url", args{"url": "%/named", "dest": "@/d"}), do("get_url", args{"url": "%/moved", "dest": "@/m"}), do("get_url", args{"url": "%/dated", "dest": "@/dated"}), do("get_url", args{"url": "%/dated", "dest": "@/dated"}), do("get_url", args{"url": "%/dated", "dest": "@/dated", "force": true}), check("get_url", args{"url": "%/file", "dest": "@/check"})}},
+	{"get_url checksum", "echo x > other", []step{do("get_url", args{"url": "%/file", "dest": "@/f", "checksum": "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"}), do("get_url", args{"url": "%/file", "dest": "@/f", "checksum": "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"}),
+		do("get_url", args{"url": "%/file", "dest": "@/g", "checksum": "sha256:0000b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"}), do("get_url", args{"url": "%/file", "dest": "@/h", "checksum": "sha256:%/sums"}), do("get_url", args{"url": "%/other", "dest": "@/h2", "checksum": "sha256:%/sums"}),
+		do("get_url", args{"url": "%/file", "dest": "@/other", "checksum": "sha1:f572d396fae9206628714fb2ce00f72e94f2258f", "mode": "0640"}), do("get_url", args{"url": "%/file", "dest": "@/i", "checksum": "nonsense"}), do("get_url", args{"url": "%/file", "dest": "@/i", "checksum": "sha256:%/gone"})}},
+	{"get_url mistakes", "", []step{do("get_url", args{"url": "%/gone", "dest": "@/f"}), do("get_url", args{"url": "%/file", "dest": "@/no/such"}), do("get_url", args{"url": "http://127.0.0.1:1/x", "dest": "@/f"}), do("get_url", args{"url": "%/private", "dest": "@/f"}), do("get_url", args{"url": "%/private", "dest": "@/f", "url_username": "ann", "url_password": "secret"}),
+		do("get_url", args{"url": "%/private", "dest": "@/f2", "url_username": "ann", "url_password": "secret", "force_basic_auth": true}), do("get_url", args{"url": "file://@/f", "dest": "@/copy"}), do("get_url", args{"url": "file://@/nofile", "dest": "@/copy2"})}},
+}

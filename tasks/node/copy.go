@@ -25,10 +25,9 @@ type Copy struct {
 	Decrypt       bool           `arg:"decrypt,local,default=yes" doc:"decrypt sources that are vault files"`
 	placeArgs
 
-	Files []CopyFile `arg:"_files"`
+	Files []CopyFile `arg:"_files"` // given, even if empty: src is a folder
 	Dirs  []CopyDir  `arg:"_dirs"`
 	Links []CopyLink `arg:"_links"`
-	Tree  bool       `arg:"_tree"`
 }
 
 // CopyFile is one file of a folder that the controller sends; Path is relative to dest.
@@ -52,7 +51,7 @@ type CopyLink struct {
 
 // Rules are Ansible's.
 func (*Copy) Rules() tasks.Rules {
-	return tasks.Rules{MutuallyExclusive: [][]string{{"src", "content"}}, RequiredOneOf: [][]string{{"src", "content", "_source", "_tree"}}}
+	return tasks.Rules{MutuallyExclusive: [][]string{{"src", "content"}}, RequiredOneOf: [][]string{{"src", "content", "_source", "_files"}}}
 }
 
 // Run copies a file or a folder.
@@ -60,7 +59,7 @@ func (m *Copy) Run(ctx context.Context, sys *tasks.Sys) (r tasks.Result, err err
 	switch {
 	case m.RemoteSrc && m.Src != "":
 		err = m.remote(ctx, sys, &r)
-	case m.Tree || len(m.Files)+len(m.Dirs)+len(m.Links) > 0:
+	case m.Files != nil:
 		err = m.tree(ctx, sys, &r, m.Dest.Expand())
 	case m.Content != nil:
 		err = m.one(ctx, sys, &r, *m.Content)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -45,7 +48,8 @@ func sh(script string) step            { return step{sh: script} }
 
 // TestSameAsAnsible runs each case through ansible-playbook and through the modules.
 func TestSameAsAnsible(t *testing.T) {
-	cases := slices.Concat(fileCases, copyCases, lineCases, readCases, unarchiveCases)
+	cases := slices.Concat(fileCases, copyCases, lineCases, readCases, unarchiveCases, urlCases)
+	serve(t)
 	theirs := runAnsible(t, cases)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -54,7 +58,8 @@ func TestSameAsAnsible(t *testing.T) {
 			ours := runModules(t, c, root)
 			their := theirs[c.name]
 			for i, s := range c.steps {
-				if s.sh != "" {
+				// What a failed download says of changed, and what a check without a download says, has no meaning.
+				if s.sh != "" || s.module == "get_url" && (s.check || ours[i]["failed"] == true && their.results[i]["failed"] == true) {
 					continue
 				}
 				compare(t, fmt.Sprintf("step %d (%s)", i+1, s.module), ours[i], their.results[i], root, their.root)
@@ -81,6 +86,37 @@ func shell(t *testing.T, script, dir string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("setup: %v\n%s", err, out)
 	}
+}
+
+var server *httptest.Server
+
+func serve(t *testing.T) {
+	t.Helper()
+	mux := http.NewServeMux()
+	text := func(path, body string) {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) })
+	}
+	text("/file", "hello\n")
+	mux.HandleFunc("/dated", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "dated", time.Unix(1_600_000_000, 0), strings.NewReader("dated\n"))
+	})
+	text("/other", "other\n")
+	text("/sums", "0000  nothing\n5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03  file\n")
+	mux.Handle("/moved", http.RedirectHandler("/file", http.StatusFound))
+	mux.HandleFunc("/named", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Disposition", `attachment; filename="its name.txt"`)
+		fmt.Fprint(w, "named\n")
+	})
+	mux.HandleFunc("/private", func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); user != "ann" || password != "secret" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="private"`)
+			http.Error(w, "no", http.StatusUnauthorized)
+			return
+		}
+		fmt.Fprint(w, "private\n")
+	})
+	server = httptest.NewServer(mux)
+	t.Cleanup(server.Close)
 }
 
 type ansibleRun struct {
@@ -155,6 +191,9 @@ func playbook(t *testing.T, dir string, list []map[string]any) []map[string]any 
 func rooted(v any, root string) any {
 	switch v := v.(type) {
 	case string:
+		if server != nil {
+			v = strings.ReplaceAll(v, "%/", server.URL+"/")
+		}
 		return strings.ReplaceAll(v, "@", root)
 	case map[string]any:
 		out := map[string]any{}
@@ -267,7 +306,7 @@ func controllerHalf(t *testing.T, module string, a map[string]any) map[string]an
 	if err != nil {
 		t.Fatal(err)
 	}
-	out["_files"], out["_dirs"], out["_tree"] = files, dirs, true
+	out["_files"], out["_dirs"] = files, dirs
 	return out
 }
 
@@ -282,6 +321,10 @@ func compare(t *testing.T, what string, ours, theirs map[string]any, ourRoot, th
 	t.Helper()
 	failed := theirs["failed"] == true
 	keys := map[string]bool{"changed": true, "failed": true}
+	if our := ours["failed"] == true; our != failed {
+		t.Errorf("%s: failed is %v, Ansible's %v (messages: %v | %v)", what, our, failed, ours["msg"], theirs["msg"])
+		return
+	}
 	if !failed {
 		for k := range theirs {
 			keys[k] = true
@@ -294,6 +337,9 @@ func compare(t *testing.T, what string, ours, theirs map[string]any, ourRoot, th
 		our, their := plainValue(ours[k], ourRoot), plainValue(theirs[k], theirRoot)
 		if k == "failed" && their == nil {
 			their = false
+		}
+		if k == "size" && ours["state"] == "link" { // the length of a path, and the folders' names differ
+			continue
 		}
 		if volatile[k] || strings.HasPrefix(k, "_ansible") || reflect.DeepEqual(our, their) {
 			continue
@@ -326,6 +372,11 @@ func plainValue(v any, root string) any {
 	return v
 }
 
+// isArchive tells that a file is a case's input, which holds the time it was made.
+func isArchive(name string) bool {
+	return slices.Contains([]string{".tar", ".tgz", ".tbz", ".txz", ".tzst", ".zip"}, filepath.Ext(name))
+}
+
 // tree describes what modules promise about a folder: names, types, modes, owners, contents.
 func tree(t *testing.T, root string) string {
 	t.Helper()
@@ -349,7 +400,9 @@ func tree(t *testing.T, root string) string {
 			if err != nil {
 				return err
 			}
-			line += fmt.Sprintf(" %x", sha256.Sum256(raw))
+			if !isArchive(name) {
+				line += fmt.Sprintf(" %x", sha256.Sum256(raw))
+			}
 		case unix.S_IFLNK:
 			target, err := os.Readlink(path)
 			if err != nil {

@@ -62,28 +62,21 @@ func (m *Stat) Run(ctx context.Context, sys *tasks.Sys) (r tasks.Result, err err
 		out["checksum"] = hexOf(h)
 	}
 	if m.GetMime {
-		out["mimetype"], out["charset"] = m.mime(ctx, sys, path)
+		out["mimetype"], out["charset"] = fileType(ctx, sys, path)
 	}
 	if m.GetAttributes {
-		if m.Follow {
-			path = realPath(path)
-		}
 		addFlags(out, path, st)
 	}
 	r.Set("stat", out)
 	return r, nil
 }
 
-// mime asks file(1); "unknown" where it is not installed.
-func (m *Stat) mime(ctx context.Context, sys *tasks.Sys, path string) (kind, charset string) {
+// fileType asks file(1), which like Ansible's module tells of a link itself even with follow; "unknown" where it is not installed.
+func fileType(ctx context.Context, sys *tasks.Sys, path string) (kind, charset string) {
 	if _, err := sys.LookPath("file"); err != nil {
 		return "unknown", "unknown"
 	}
-	argv := []string{"file", "--brief", "--mime-type", "--mime-encoding"}
-	if m.Follow {
-		argv = append(argv, "--dereference")
-	}
-	out, err := sys.Exec(ctx, tasks.Cmd{Argv: append(argv, "--", path)})
+	out, err := sys.Exec(ctx, tasks.Cmd{Argv: []string{"file", "--brief", "--mime-type", "--mime-encoding", "--", path}})
 	kind, charset, ok := strings.Cut(strings.TrimSpace(string(out.Stdout)), "; charset=")
 	if err != nil || out.Code != 0 || !ok {
 		return "unknown", "unknown"

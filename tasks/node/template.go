@@ -10,7 +10,7 @@ var _ = register("template", func() tasks.Module { return &Template{} })
 
 // Template puts a rendered template into place. The controller renders; to the target it is content like any other.
 type Template struct {
-	Src                 string `arg:"src,required,local" doc:"template, on the controller"`
+	Src                 string `arg:"src,local" doc:"template, on the controller"`
 	NewlineSequence     string `arg:"newline_sequence,local,default=\\n" doc:"what ends a line"`
 	BlockStartString    string `arg:"block_start_string,local,default={%" doc:"what begins a block"`
 	BlockEndString      string `arg:"block_end_string,local,default=%}" doc:"what ends a block"`
@@ -24,12 +24,19 @@ type Template struct {
 	placeArgs
 }
 
+// Rules are Ansible's.
+func (*Template) Rules() tasks.Rules {
+	return tasks.Rules{RequiredOneOf: [][]string{{"src", "_source"}}}
+}
+
 // Run puts the rendered text into place.
 func (m *Template) Run(ctx context.Context, sys *tasks.Sys) (r tasks.Result, err error) {
 	if m.Source.IsZero() {
 		return r, &tasks.Error{Kind: tasks.Internal, Op: "write the template " + m.Src, Detail: "the controller sent no content"}
 	}
-	r.Set("src", m.Src)
+	if m.Src != "" {
+		r.Set("src", m.Src)
+	}
 	dest, missing := m.destination()
 	made := false
 	if missing != "" {

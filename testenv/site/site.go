@@ -208,16 +208,24 @@ func ignore(err error) error {
 	return err
 }
 
-// vars are the inventory variables of the site.
+// steadySeconds is how long a unit has to stay up before a lab believes it, instead of the playbook's 15.
+const steadySeconds = 5
+
+// vars are the inventory variables of the site: where upstream's files and the etcd cluster are, and what this kernel cannot do.
 func (s *Site) vars() map[string]any {
 	sums := map[string]any{}
-	for _, set := range s.Sets {
+	var images []any
+	for i, set := range s.Sets {
 		for _, f := range set.Files() {
 			sums[f.URL] = f.SHA256
+		}
+		if f, ok := set.File("images/calico-node-" + Versions[i] + ".tar"); ok {
+			images = append(images, map[string]any{"image": artifacts.ImageTag(artifacts.NodeImage, Versions[i]), "url": s.URL + "/" + f.URL, "sha256": f.SHA256})
 		}
 	}
 	return map[string]any{
 		"etcd_endpoints": s.Etcd.Endpoints(), "etcd_ca_file": s.Etcd.CA, "etcd_cert_file": s.Etcd.ClientCert, "etcd_key_file": s.Etcd.ClientKey,
-		"artifact_base_url": s.URL, "checksums": sums, "pool_encap": "off",
+		"artifact_base_url": s.URL, "checksums": sums, "image_delivery": "preload", "image_archives": images,
+		"pool_encap": "off", "unit_steady_seconds": steadySeconds,
 	}
 }
