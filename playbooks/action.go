@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"go.yaml.in/yaml/v4"
+	"gopkg.in/yaml.v3"
 
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/playbooks/value"
@@ -350,12 +350,16 @@ func (r *reader) argProblem(a *action, e tasks.ArgError, pos source.Pos) {
 }
 
 // metaActions are what meta can do.
-var metaActions = []string{"clear_facts", "clear_host_errors", "end_batch", "end_host", "end_play", "flush_handlers", "noop", "refresh_inventory", "reset_connection"}
+var metaActions = []string{"clear_facts", "clear_host_errors", "end_batch", "end_host", "end_play", "flush_handlers", "noop", "reset_connection"}
 
 func (r *reader) checkMeta(d *draft) {
 	raw, _ := d.Args.Var(rawParams)
 	what, _ := raw.(string)
 	if slices.Contains(metaActions, what) && d.Args.Len() == 1 && d.ArgsTemplate == nil {
+		return
+	}
+	if what == "refresh_inventory" {
+		r.problems.Addf(d.act.at, "cannot use \"meta: refresh_inventory\": it is not supported yet")
 		return
 	}
 	p := r.problems.Addf(d.act.at, "cannot use meta: it needs one of %s", strings.Join(metaActions, ", "))

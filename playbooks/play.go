@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v4"
+	"gopkg.in/yaml.v3"
 
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/playbooks/value"

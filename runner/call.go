@@ -41,6 +41,7 @@ type settings struct {
 // prepared is a call that is ready for the host's module, or that has its result already.
 type prepared struct {
 	result  *result
+	acted   bool // the result is an action's: conditions on results apply to it
 	module  string
 	args    map[string]any
 	blobs   map[string]action.Blob
@@ -87,10 +88,18 @@ func (c *call) settle() error {
 // once runs the task for one item, or for none.
 func (c *call) once(ctx context.Context, scope *vars.Scope) result {
 	p := c.prepare(ctx, scope)
-	if p.result != nil {
-		return *p.result
+	return c.conclude(ctx, p)
+}
+
+// conclude is what a prepared call comes to: the host's module runs unless an action or a condition has given the result already.
+func (c *call) conclude(ctx context.Context, p *prepared) result {
+	switch {
+	case p.result == nil:
+		return c.finish(ctx, p, c.send(ctx, []*prepared{p})[0])
+	case p.acted:
+		return c.judgeAll(ctx, p, *p.result)
 	}
-	return c.finish(ctx, p, c.send(ctx, []*prepared{p})[0])
+	return *p.result
 }
 
 // prepare evaluates the condition, renders the arguments and lets an action have its turn.
@@ -176,15 +185,22 @@ func (c *call) act(ctx context.Context, p *prepared, raw *value.Dict) (*result, 
 	if act, ok := c.actions[c.task.Module]; ok {
 		a, err := act.Act(ctx, &action.Call{Task: c.task, Args: args, Raw: raw, Scope: p.scope, Files: c.loader.Files, Check: c.set.check,
 			Verbosity: c.o.Verbosity, ReadVars: c.readVars})
+		p.acted = true
 		if err != nil {
-			return nil, err
+			f := failure(err)
+			return &f, nil
 		}
 		if a.Forward == nil {
 			return &result{Result: a.Result, facts: a.Facts, factsAsVars: a.Vars, verbose: a.Verbose}, nil
 		}
 		p.module, p.args, p.blobs, p.finish = a.Forward.Module, a.Forward.Args, a.Forward.Blobs, a.Forward.Finish
 	}
-	return nil, c.complete(p)
+	if err := c.complete(p); err != nil {
+		p.acted = true
+		f := failure(err)
+		return &f, nil
+	}
+	return nil, nil
 }
 
 // complete checks the arguments before they travel, and renders the undo.
@@ -193,7 +209,9 @@ func (c *call) complete(p *prepared) error {
 	if !ok {
 		return source.Errorf(c.task.Pos, "cannot run %s: there is no such module", p.module)
 	}
-	if _, errs := tasks.SpecOf(make()).Decode(p.args); len(errs) > 0 {
+	spec := tasks.SpecOf(make())
+	c.hide(spec, p.args)
+	if _, errs := spec.Decode(p.args); len(errs) > 0 {
 		return c.argumentErrors(errs)
 	}
 	for _, u := range c.task.Undo {
@@ -205,6 +223,17 @@ func (c *call) complete(p *prepared) error {
 		p.undo = append(p.undo, tasks.Invocation{Module: u.Module, Args: m})
 	}
 	return nil
+}
+
+// hide masks the values of secret arguments wherever they may turn up.
+func (c *call) hide(spec *tasks.Spec, args map[string]any) {
+	for _, a := range spec.Args {
+		for _, name := range append([]string{a.Name}, a.Aliases...) {
+			if v, ok := args[name].(string); ok && a.Secret {
+				c.mask.Add(v)
+			}
+		}
+	}
 }
 
 // argumentErrors puts mistakes in arguments where the arguments are written.
@@ -247,7 +276,7 @@ func failAll(ps []*prepared, err error) []tasks.Result {
 }
 
 func (c *call) client(ctx context.Context, p *prepared) (*remote.Client, error) {
-	if _, ok := c.clusterModules.Lookup(p.module); ok {
+	if _, ok := c.o.Carried.Cluster.Lookup(p.module); ok {
 		return c.fleet.cluster(ctx, p.way)
 	}
 	return c.fleet.client(ctx, p.way)
@@ -285,6 +314,10 @@ func (c *call) finish(ctx context.Context, p *prepared, got tasks.Result) result
 		p.finish(&got)
 	}
 	r := result{Result: got, via: p.via, verbose: false}
+	return c.judgeAll(ctx, p, r)
+}
+
+func (c *call) judgeAll(ctx context.Context, p *prepared, r result) result {
 	r.item, r.label, r.itemVar = p.item, p.label, p.itemVar
 	if r.unreachable() {
 		return r

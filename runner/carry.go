@@ -17,15 +17,17 @@ import (
 
 // playbook carries the plays of a playbook out; more is false when no further one is to start.
 func (r *run) playbook(ctx context.Context, book *playbooks.Playbook) (more bool, err error) {
-	r.world.StartPlaybook(book.Dir)
-	for _, def := range book.Plays {
+	for i, def := range book.Plays {
+		if i == 0 || def.Dir != book.Plays[i-1].Dir {
+			r.world.StartPlaybook(def.Dir)
+		}
 		end, err := r.play(ctx, def)
 		if err != nil {
 			return false, err
 		}
 		for _, h := range slices.Concat(end.Failed, end.Unreachable) {
 			r.gone[h] = true
-			r.world.SetGone(h)
+			r.world.SetGone(h, true)
 		}
 		r.failed = r.failed || len(end.Failed) > 0
 		r.lost = r.lost || len(end.Unreachable) > 0
@@ -40,6 +42,7 @@ func (r *run) playbook(ctx context.Context, book *playbooks.Playbook) (more bool
 // play carries one play out.
 func (r *run) play(ctx context.Context, def *playbooks.Play) (machine.EndPlay, error) {
 	p := &play{run: r, def: def, hosts: map[string]*host{}}
+	r.emit(event.Event{Kind: event.PlayStart, Play: def.Title(), Where: def.Pos.String()})
 	own := playVars(def)
 	r.world.StartPlay(own)
 	if err := r.addVarsFiles(def, &own); err != nil {
@@ -50,12 +53,14 @@ func (r *run) play(ctx context.Context, def *playbooks.Play) (machine.EndPlay, e
 	if err != nil {
 		return machine.EndPlay{}, err
 	}
-	r.emit(event.Event{Kind: event.PlayStart, Play: def.Title(), Where: def.Pos.String()})
 	if len(hosts) == 0 {
 		r.emit(event.Event{Kind: event.NoHosts})
 		return machine.EndPlay{}, nil
 	}
+	var all []string
 	for _, h := range hosts {
+		all = append(all, h.Name)
+		r.world.SetGone(h.Name, r.gone[h.Name])
 		if !r.gone[h.Name] {
 			p.all = append(p.all, h.Name)
 			p.hosts[h.Name] = &host{name: h.Name, done: map[string]bool{}, began: map[string]bool{}}
@@ -64,7 +69,7 @@ func (r *run) play(ctx context.Context, def *playbooks.Play) (machine.EndPlay, e
 	if len(p.all) == 0 {
 		return machine.EndPlay{Break: true}, nil
 	}
-	r.world.SetHosts(p.all)
+	r.world.SetHosts(all)
 	if p.machine, err = p.newMachine(); err != nil {
 		return machine.EndPlay{}, err
 	}

@@ -25,14 +25,13 @@ type Carried struct {
 	Helpers remote.Helpers
 	Modules tasks.Set   // what runs on a host, and on the controller when it is a host
 	Kinds   tasks.Kinds // restorers of what they alter
-	// Cluster are the modules that run on the controller against clusters, with dial as their way to them, and the restorers of what they alter.
-	Cluster func(dial Dial) (tasks.Set, tasks.Kinds)
+	// Cluster are the modules that run on the controller against clusters, ClusterKinds the restorers of what they alter, with dial as their
+	// way to them.
+	Cluster      tasks.Set
+	ClusterKinds func(dial tasks.Dial) tasks.Kinds
 	// StateDir is where the controller keeps journals of what runs on itself.
 	StateDir string
 }
-
-// Dial opens a connection from a host.
-type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // way is how to reach a host for a task.
 type way struct {
@@ -169,14 +168,15 @@ func (f *fleet) cluster(ctx context.Context, w way) (*remote.Client, error) {
 
 func (f *fleet) clusterHelper(ctx context.Context, w way) (*remote.Client, error) {
 	return f.helper(ctx, w, func() (*remote.Client, error) {
-		modules, kinds := f.carried.Cluster(func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
 			c, err := f.link(ctx, w)
 			if err != nil {
 				return nil, err
 			}
 			return c.Dial(ctx, network, addr)
-		})
-		return remote.Pipe(ctx, w.Host, remote.ServeOptions{Modules: modules, Kinds: kinds, StateDir: filepath.Join(f.carried.StateDir, "cluster", w.Host)})
+		}
+		return remote.Pipe(ctx, w.Host, remote.ServeOptions{Modules: f.carried.Cluster, Kinds: f.carried.ClusterKinds(dial), Dial: dial,
+			StateDir: filepath.Join(f.carried.StateDir, "cluster", w.Host)})
 	})
 }
 

@@ -138,7 +138,10 @@ func (c *call) allItems(ctx context.Context, scopes []itemScope) []result {
 		ps[i] = c.prepareItem(ctx, s)
 		if ps[i].result == nil {
 			away = append(away, ps[i])
+			continue
 		}
+		r := c.conclude(ctx, ps[i])
+		ps[i].result = &r
 	}
 	if len(away) > 0 {
 		for i, got := range c.send(ctx, away) {
@@ -182,11 +185,7 @@ func (c *call) oneByOne(ctx context.Context, scopes []itemScope) []result {
 			s.Scope = c.scope.With("set_fact", set).With("loop variables", s.Vars())
 		}
 		p := c.prepareItem(ctx, s)
-		if p.result == nil {
-			r := c.finish(ctx, p, c.send(ctx, []*prepared{p})[0])
-			p.result = &r
-		}
-		r := p.labelled(*p.result)
+		r := p.labelled(c.conclude(ctx, p))
 		for k, v := range r.facts.All() {
 			set.Set(k, v)
 		}

@@ -309,6 +309,9 @@ func (p *play) answer(r *ref, outcomes []outcome) []machine.Output {
 		}
 		outs = append(outs, p.machine.Step(done)...)
 	}
+	for _, h := range p.batch {
+		p.world.SetGone(h, p.machine.Removed(h))
+	}
 	return outs
 }
 

@@ -68,16 +68,16 @@ type Summary struct {
 
 // run is a run being carried out.
 type run struct {
-	o                       Options
-	id                      string
-	loader                  *playbooks.Loader
-	env                     *expr.Env
-	actions                 map[string]action.Action
-	world                   *vars.World
-	modules, clusterModules tasks.Set
-	fleet                   *fleet
-	mask                    *event.Mask
-	started                 time.Time
+	o       Options
+	id      string
+	loader  *playbooks.Loader
+	env     *expr.Env
+	actions map[string]action.Action
+	world   *vars.World
+	modules tasks.Set
+	fleet   *fleet
+	mask    *event.Mask
+	started time.Time
 
 	mu     sync.Mutex // guards what follows: hosts report at the same time
 	sink   event.Sink
@@ -153,8 +153,7 @@ func begin(o Options) (*run, error) {
 	r := &run{o: o, id: store.NewID(now), loader: o.Loader, env: o.Env, actions: action.All(), mask: o.Mask, started: now,
 		counts: map[string]*event.Counts{}, gone: map[string]bool{}}
 	r.world = newWorld(o)
-	r.clusterModules, _ = o.Carried.Cluster(nil)
-	r.modules = o.Carried.Modules.Merge(r.clusterModules)
+	r.modules = o.Carried.Modules.Merge(o.Carried.Cluster)
 	r.mask.Add(string(o.Login.Password), string(o.Login.BecomePassword))
 	sinks := event.Sinks{o.Sink}
 	if o.Store != nil {

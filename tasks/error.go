@@ -29,17 +29,19 @@ type Error struct {
 	Err    error  // the cause; crosses the wire as its text
 }
 
-// Errorf-like constructors: failed is the most common error of a primitive.
+// failed is the error of a primitive that was tried; a cause that is an Error keeps its kind. Nil stays nil.
 func failed(op string, err error) error {
 	if err == nil {
 		return nil
 	}
 	var e *Error
-	if errors.As(err, &e) && e.Op == op {
-		return err
-	}
 	kind := Failed
-	if errors.Is(err, fs.ErrPermission) {
+	switch {
+	case errors.As(err, &e) && e.Op == op:
+		return err
+	case e != nil:
+		kind = e.Kind
+	case errors.Is(err, fs.ErrPermission):
 		kind = Denied
 	}
 	return &Error{Kind: kind, Op: op, Err: plain(err)}

@@ -98,6 +98,10 @@ func (w *fileWrite) run(ctx context.Context) (bool, error) {
 	}
 	var err error
 	if w.want, err = w.attrs.want(base); err != nil {
+		if w.Check() && w.old.Type == typeAbsent { // the user may come with a task before
+			w.Warn("%v", err)
+			return true, nil
+		}
 		return false, failed(op, err)
 	}
 	w.want.SHA256, w.want.Size = w.content.SHA256, w.content.Size

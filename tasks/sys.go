@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 )
@@ -22,9 +23,13 @@ type Options struct {
 	Undo     []Invocation       // what undoes the commands that the task runs
 	Handler  *Invocation        // set for a handler: what to fire again when it is undone
 	Blobs    BlobSource         // gives content that the controller has
+	Dial     Dial               // the way to a cluster's addresses; nil dials from here
 	Scratch  string             // a folder of calroll's own for temporary files; "" is the system's
 	Step     func(point string) // called where a cut would leave a state of its own; for proofs by cutting
 }
+
+// Dial opens a connection; for modules that work on the controller in a host's place it goes out from that host.
+type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // Sys is the machine that a module works on, and the only way to alter it. It is used by one module run at a time; several
 // runs may use several Sys with the same Recorder. Close it after the run.
@@ -49,6 +54,14 @@ func (s *Sys) Close() error {
 	dir := s.scratch
 	s.scratch = ""
 	return os.RemoveAll(dir)
+}
+
+// Dial is the way to a cluster's addresses.
+func (s *Sys) Dial() Dial {
+	if s.o.Dial == nil {
+		return (&net.Dialer{}).DialContext
+	}
+	return s.o.Dial
 }
 
 // Check tells whether the run is to alter nothing. Primitives see to that themselves; a module needs it only where Ansible

@@ -52,7 +52,7 @@ func carried() (runner.Carried, error) {
 	}
 	o := helperOptions()
 	return runner.Carried{Helpers: hs, Modules: o.Modules, Kinds: o.Kinds, StateDir: filepath.Join(dir, "controller"),
-		Cluster: func(dial runner.Dial) (tasks.Set, tasks.Kinds) { return cluster.Modules(dial) }}, nil
+		Cluster: cluster.Modules(), ClusterKinds: cluster.Kinds}, nil
 }
 
 // stateDir is where calroll keeps what it has to remember on this machine.
@@ -86,8 +86,7 @@ func newEnv(dir string, inv *inventory.Inventory) *expr.Env {
 
 // newLoader reads playbooks from disk and from the catalogue.
 func newLoader(env *expr.Env, rolesPath []string) *playbooks.Loader {
-	clusterModules, _ := cluster.Modules(nil)
-	all := hostModules().Merge(clusterModules, action.Modules())
+	all := hostModules().Merge(cluster.Modules(), action.Modules())
 	return &playbooks.Loader{Files: playbooks.Files{Catalog: catalog.FS()}, RolesPath: rolesPath, Modules: playbooks.ModuleSet(all),
 		CheckTemplate: env.Check, CheckCondition: env.CheckCondition}
 }

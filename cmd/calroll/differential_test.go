@@ -328,6 +328,9 @@ func (l line) outcome() string {
 	if l.Event == "item_done" && status == "ignored" {
 		status = "failed" // Ansible ignores the loop, not its items
 	}
+	if l.Result["unreachable"] == true {
+		status, l.Result = "unreachable", nil // each tool has its words for it
+	}
 	if l.Via != "" {
 		status += " by " + l.Via
 	}

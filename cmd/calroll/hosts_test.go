@@ -254,7 +254,10 @@ func TestInterrupt(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code != runner.ExitCanceled {
 		t.Errorf("exit status %d:\n%s", code, out)
 	}
-	s.until(func() bool { r, err := h.Exec(t.Context(), "pgrep", "-f", "remote-serve|/run/go"); return err == nil && r.Code == 1 })
+	s.until(func() bool {
+		r, err := h.Exec(t.Context(), "pgrep", "-f", "remote-serve|/run/go")
+		return err == nil && r.Code == 1
+	})
 	if s.has(h, "/root/second") {
 		t.Error("the command went on after the second Ctrl-C")
 	}

@@ -181,8 +181,11 @@ func slice(v any, start, stop, step *int) any {
 		return Tuple(pickItems(v, start, stop, step))
 	}
 	items, ok := asList(v)
+	if _, isDict := asDict(v); isDict {
+		fail("unhashable type: 'slice'")
+	}
 	if !ok {
-		return undefinedMember(v, "slice")
+		fail("'%s' object is not subscriptable", typeName(v))
 	}
 	return pickItems(items, start, stop, step)
 }

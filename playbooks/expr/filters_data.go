@@ -3,7 +3,7 @@ package expr
 import (
 	"strings"
 
-	"go.yaml.in/yaml/v4"
+	"gopkg.in/yaml.v3"
 
 	"github.com/calroll/calroll/playbooks/value"
 )

@@ -23,6 +23,9 @@ func addNumberFilters(r *registry) {
 	})
 	r.addFilter("round", "value, precision=0, method='common'", roundFilter)
 	r.addFilter("log", "x, base=None", func(a args) any {
+		if a.number(0) <= 0 {
+			fail("math domain error")
+		}
 		if a.nil(1) {
 			return math.Log(a.number(0))
 		}
@@ -33,9 +36,6 @@ func addNumberFilters(r *registry) {
 	})
 	r.addFilter("pow", "x, y", func(a args) any { return math.Pow(a.number(0), a.number(1)) })
 	r.addFilter("root", "x, base=2", func(a args) any {
-		if a.number(1) == 2 {
-			return math.Sqrt(a.number(0))
-		}
 		return root(a.number(0), a.number(1))
 	})
 	r.addFilter("filesizeformat", "value, binary=false", fileSizeFilter)
@@ -46,6 +46,9 @@ func addNumberFilters(r *registry) {
 // root is exact where the root is a whole number, as C's pow is.
 func root(x, base float64) float64 {
 	r := math.Pow(x, 1/base)
+	if math.IsNaN(r) {
+		fail("root() can only be used on numbers: math domain error")
+	}
 	if whole := math.Round(r); math.Pow(whole, base) == x {
 		return whole
 	}
@@ -216,7 +219,7 @@ var sizeUnits = []struct {
 }
 
 func humanReadable(a args) any {
-	size, ok := toFloat(a.v[0], nil).(float64)
+	_, size, _, ok := numeric(a.v[0])
 	if !ok {
 		fail("human_readable() can't interpret following string: %s", pyStr(a.v[0]))
 	}

@@ -39,7 +39,12 @@ func addPathFilters(r *registry) {
 	r.addFilter("fileglob", "pathname", func(a args) any { return strings2any(globFiles(a.str(0))) })
 	r.textFilter("win_basename", func(s string) string { return s[strings.LastIndexAny(s, `\/`)+1:] })
 	r.textFilter("win_dirname", func(s string) string { return s[:max(strings.LastIndexAny(s, `\/`), 0)] })
-	r.textFilter("quote", shellQuote)
+	r.addFilter("quote", "a", func(a args) any {
+		if a.nil(0) {
+			return "''"
+		}
+		return shellQuote(a.str(0))
+	})
 }
 
 // pyDirname is everything before the last slash, without slashes at its end unless it is nothing else.
@@ -114,7 +119,11 @@ func relPath(to, from string) string {
 func pyJoin(items []any) string {
 	out := ""
 	for i, item := range items {
-		part := pyStr(item)
+		part, ok := norm(item).(string)
+		if !ok {
+			undefinedFails(item)
+			fail("expected str, bytes or os.PathLike object, not %s", typeName(item))
+		}
 		switch {
 		case i == 0 || strings.HasPrefix(part, "/"):
 			out = part

@@ -78,7 +78,7 @@ func stripTags(s string) string {
 }
 
 func indentFilter(a args) any {
-	s := a.str(0)
+	s := a.text(0, "the text to indent")
 	pad := ""
 	if text, ok := a.v[1].(string); ok {
 		pad = text
@@ -118,71 +118,6 @@ func truncateFilter(a args) any {
 		}
 	}
 	return text + end
-}
-
-// wordwrapFilter wraps every line of its own, keeping the blanks inside.
-func wordwrapFilter(a args) any {
-	w := &wrapper{width: a.int(1), long: a.bool(2), hyphens: a.bool(4)}
-	end := "\n"
-	if !a.nil(3) {
-		end = a.str(3)
-	}
-	var lines []string
-	for _, line := range splitLines(a.text(0, "the text to wrap"), false) {
-		lines = append(lines, strings.Join(w.wrap(line), end))
-	}
-	return strings.Join(lines, end)
-}
-
-// wrapper breaks one line of text into lines of a width, as Python's textwrap does.
-type wrapper struct {
-	width         int
-	long, hyphens bool
-}
-
-var chunkRE = regexp.MustCompile(`\s+|[^\s-]*-+|[^\s-]+`)
-var blankChunkRE = regexp.MustCompile(`\s+|\S+`)
-
-func (w *wrapper) wrap(line string) []string {
-	re := blankChunkRE
-	if w.hyphens {
-		re = chunkRE
-	}
-	chunks := re.FindAllString(line, -1)
-	var out []string
-	for len(chunks) > 0 {
-		if strings.TrimSpace(chunks[0]) == "" && len(out) > 0 {
-			chunks = chunks[1:]
-			continue
-		}
-		var taken string
-		taken, chunks = w.line(chunks)
-		if taken != "" {
-			out = append(out, taken)
-		}
-	}
-	return out
-}
-
-// line takes chunks for one line; blanks at its end are dropped.
-func (w *wrapper) line(chunks []string) (string, []string) {
-	text, n := "", 0
-	for len(chunks) > 0 && n+utf8.RuneCountInString(chunks[0]) <= w.width {
-		text += chunks[0]
-		n += utf8.RuneCountInString(chunks[0])
-		chunks = chunks[1:]
-	}
-	if len(chunks) > 0 && utf8.RuneCountInString(chunks[0]) > w.width {
-		rs := []rune(chunks[0])
-		switch room := w.width - n; {
-		case w.long && room > 0:
-			text += string(rs[:room])
-			chunks = append([]string{string(rs[room:])}, chunks[1:]...)
-		case w.long && n == 0 || !w.long && n == 0:
-			text, chunks = chunks[0], chunks[1:]
-		}
-	}
-	return strings.TrimRightFunc(text, unicode.IsSpace), chunks
 }
 
 func formatFilter(a args) any {

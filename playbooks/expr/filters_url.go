@@ -54,7 +54,8 @@ func pctEncode(s, safe string) string {
 func formEncode(s string) string { return strings.ReplaceAll(pctEncode(s, ""), "%20", "+") }
 
 func urlsplit(a args) any {
-	parts := splitURL(a.str(0))
+	text := strings.NewReplacer("\n", "", "\r", "", "\t", "").Replace(a.text(0, "a URL"))
+	parts := splitURL(strings.TrimLeft(text, " \x00"))
 	if a.str(1) == "" {
 		return parts
 	}

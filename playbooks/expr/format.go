@@ -11,10 +11,13 @@ import (
 // percentFormat is Python's "format % values".
 func percentFormat(format string, values any) string {
 	p := &percent{values: []any{values}}
+	spare := false // values that no conversion takes are no mistake
 	if t, ok := values.(Tuple); ok {
 		p.values = t
 	} else if d, ok := asDict(values); ok {
-		p.named, p.mapped = d, true
+		p.named, p.mapped, spare = d, true, true
+	} else {
+		_, spare = asList(values)
 	}
 	var b strings.Builder
 	for i := 0; i < len(format); i++ {
@@ -25,7 +28,7 @@ func percentFormat(format string, values any) string {
 		n := p.one(&b, format[i+1:])
 		i += n
 	}
-	if p.next < len(p.values) && !p.mapped {
+	if p.next < len(p.values) && !spare {
 		fail("not all arguments converted during string formatting")
 	}
 	return b.String()

@@ -17,12 +17,17 @@ func (r *registry) typeTest(names string, fn func(v any) bool) {
 	r.addTest(names, "value", func(a args) bool { return fn(a.v[0]) })
 }
 
+// kindTest is a test of what the value is; an undefined one is nothing of the kind.
+func (r *registry) kindTest(names string, fn func(v any) bool) {
+	r.addLenientTest(names, "value", func(a args) bool { return !isUndef(a.v[0]) && fn(a.v[0]) })
+}
+
 func addTests(r *registry) {
 	r.addLenientTest("defined", "value", func(a args) bool { return !isUndef(a.v[0]) })
 	r.addLenientTest("undefined", "value", func(a args) bool { return isUndef(a.v[0]) })
 	r.addTest("filter", "value", func(a args) bool { return a.f.r.env.reg.filter(a.str(0)) != nil })
 	r.addTest("test", "value", func(a args) bool { return a.f.r.env.reg.test(a.str(0)) != nil })
-	r.typeTest("callable", func(v any) bool { _, ok := v.(callable); return ok })
+	r.kindTest("callable", func(v any) bool { _, ok := v.(callable); return ok })
 	addTypeTests(r)
 	addCompareTests(r)
 	addTextTests(r)
@@ -39,20 +44,20 @@ func addTypeTests(r *registry) {
 	is := func(names ...string) func(v any) bool {
 		return func(v any) bool { return slices.Contains(names, typeName(v)) }
 	}
-	r.typeTest("none", is("NoneType"))
-	r.typeTest("boolean", is("bool"))
-	r.typeTest("integer", is("int"))
-	r.typeTest("float", is("float"))
-	r.typeTest("number", is("int", "float", "bool"))
-	r.typeTest("string", is("str"))
-	r.typeTest("mapping", is("dict"))
-	r.typeTest("sequence", is("str", "list", "tuple", "dict"))
+	r.kindTest("none", is("NoneType"))
+	r.kindTest("boolean", is("bool"))
+	r.kindTest("integer", is("int"))
+	r.kindTest("float", is("float"))
+	r.kindTest("number", is("int", "float", "bool"))
+	r.kindTest("string", is("str"))
+	r.kindTest("mapping", is("dict"))
+	r.kindTest("sequence", is("str", "list", "tuple", "dict"))
 	r.typeTest("iterable", isIterable)
-	r.typeTest("true", func(v any) bool { return v == true })
-	r.typeTest("false", func(v any) bool { return v == false })
+	r.kindTest("true", func(v any) bool { return v == true })
+	r.kindTest("false", func(v any) bool { return v == false })
 	r.typeTest("escaped", func(any) bool { return false })
 	r.typeTest("nan isnan", func(v any) bool { f, ok := v.(float64); return ok && math.IsNaN(f) })
-	r.typeTest("vault_encrypted", func(any) bool { return false })
+	r.kindTest("vault_encrypted", func(any) bool { return false })
 	r.addTest("truthy", "value, convert_bool=false", func(a args) bool { return converted(a) })
 	r.addTest("falsy", "value, convert_bool=false", func(a args) bool { return !converted(a) })
 }
@@ -72,15 +77,12 @@ func addCompareTests(r *registry) {
 	}
 	r.addTest("in", "value, seq", func(a args) bool { return contains(a.v[1], a.v[0]) })
 	r.addTest("contains", "seq, value", func(a args) bool { return contains(a.v[0], a.v[1]) })
-	r.addTest("sameas", "value, other", func(a args) bool { return same(a.v[0], norm(a.v[1])) })
+	r.addLenientTest("sameas", "value, other", func(a args) bool { return same(a.v[0], norm(a.v[1])) })
 	r.addTest("divisibleby", "value, num", func(a args) bool {
-		if a.int(1) == 0 {
-			fail("integer division or modulo by zero")
-		}
-		return floorMod(a.int(0), a.int(1)) == 0
+		return equal(binary("%", a.v[0], norm(a.v[1])), 0)
 	})
-	r.addTest("even", "value", func(a args) bool { return a.int(0)%2 == 0 })
-	r.addTest("odd", "value", func(a args) bool { return a.int(0)%2 != 0 })
+	r.addTest("even", "value", func(a args) bool { return equal(binary("%", a.v[0], 2), 0) })
+	r.addTest("odd", "value", func(a args) bool { return equal(binary("%", a.v[0], 2), 1) })
 	r.addTest("any", "value", func(a args) bool { return slices.ContainsFunc(iterate(a.v[0]), truthy) })
 	r.addTest("all", "value", func(a args) bool {
 		return !slices.ContainsFunc(iterate(a.v[0]), func(v any) bool { return !truthy(v) })
@@ -160,8 +162,8 @@ func regexHolds(a args, how string) bool {
 
 func addPathTests(r *registry) {
 	mode := func(names string, stat func(string) (os.FileInfo, error), ok func(os.FileMode) bool) {
-		r.typeTest(names, func(v any) bool {
-			info, err := stat(pyStr(v))
+		r.addTest(names, "path", func(a args) bool {
+			info, err := stat(a.text(0, "a path"))
 			return err == nil && ok(info.Mode())
 		})
 	}
@@ -170,7 +172,7 @@ func addPathTests(r *registry) {
 	mode("exists", os.Stat, func(os.FileMode) bool { return true })
 	mode("link is_link", os.Lstat, func(m os.FileMode) bool { return m&os.ModeSymlink != 0 })
 	mode("link_exists", os.Lstat, func(os.FileMode) bool { return true })
-	r.typeTest("abs is_abs", func(v any) bool { return filepath.IsAbs(pyStr(v)) })
+	r.addTest("abs is_abs", "path", func(a args) bool { return filepath.IsAbs(a.text(0, "a path")) })
 	r.typeTest("mount is_mount", func(v any) bool { return isMount(pyStr(v)) })
 	r.addTest("same_file is_same_file", "path, other", func(a args) bool {
 		x, errX := os.Stat(a.str(0))

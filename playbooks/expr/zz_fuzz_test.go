@@ -3,11 +3,11 @@ package expr
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
+	"github.com/calroll/calroll/playbooks/source"
 	"os"
 	"reflect"
 	"testing"
-	"fmt"
-	"github.com/calroll/calroll/playbooks/source"
 )
 
 func TestZZFuzz(t *testing.T) {

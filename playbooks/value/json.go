@@ -8,7 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"go.yaml.in/yaml/v4"
+	"gopkg.in/yaml.v3"
 )
 
 // readJSON is the node of a text that is one JSON object or list, else nil: Ansible tries JSON first, and the two

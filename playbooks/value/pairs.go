@@ -1,6 +1,6 @@
 package value
 
-import "go.yaml.in/yaml/v4"
+import "gopkg.in/yaml.v3"
 
 // Pair is one key of a mapping node and what stands under it, aliases followed.
 type Pair struct{ Key, Value *yaml.Node }

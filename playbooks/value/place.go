@@ -3,7 +3,7 @@ package value
 import (
 	"strings"
 
-	"go.yaml.in/yaml/v4"
+	"gopkg.in/yaml.v3"
 )
 
 const quoted = yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle

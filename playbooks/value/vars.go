@@ -3,7 +3,7 @@ package value
 import (
 	"regexp"
 
-	"go.yaml.in/yaml/v4"
+	"gopkg.in/yaml.v3"
 
 	"github.com/calroll/calroll/playbooks/source"
 )

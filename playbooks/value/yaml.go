@@ -3,12 +3,11 @@ package value
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"unicode/utf8"
 
-	"go.yaml.in/yaml/v4"
+	"gopkg.in/yaml.v3"
 
 	"github.com/calroll/calroll/playbooks/source"
 )
@@ -45,7 +44,7 @@ func (d *Docs) parse(text []byte) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return source.Problems{syntaxProblem(d.File, lines, err)}
+			return source.Problems{syntaxProblem(d.File, string(text), lines, err)}
 		}
 		node := doc.Content[0]
 		placeScalars(node, lines)
@@ -105,27 +104,25 @@ func unreadable(file string, text []byte) *source.Problem {
 }
 
 // syntaxProblem puts the parser's error where it happened, with a hint for the mistakes that everybody makes.
-func syntaxProblem(file string, lines []string, err error) *source.Problem {
-	var at *yaml.LoadError
-	if !errors.As(err, &at) {
+func syntaxProblem(file, text string, lines []string, err error) *source.Problem {
+	m := findMistake(text)
+	if m.msg == "" { // the text is right when it is read again
 		return source.Errorf(source.Pos{File: file}, "cannot read YAML: %w", err)
 	}
-	mark := at.Mark
-	if mark.Line == 0 {
-		mark = at.ContextMark
-	}
-	p := source.Errorf(source.Pos{File: file, Line: mark.Line, Col: mark.Column}, "cannot read YAML: %s", at.Message)
-	if at.ContextMsg != "" && at.ContextMark.Line > 0 && at.ContextMark.Line != mark.Line {
-		p.Msg += fmt.Sprintf(" (%s that began at line %d)", at.ContextMsg, at.ContextMark.Line)
-	}
-	p.Hint = syntaxHint(at.Message, lines, mark.Line)
+	line, col := m.place()
+	p := source.Errorf(source.Pos{File: file, Line: line, Col: col}, "cannot read YAML: %s", m.msg)
+	p.Hint = syntaxHint(m.msg, lines, line, col)
 	return p
 }
 
-func syntaxHint(msg string, lines []string, line int) string {
+func syntaxHint(msg string, lines []string, line, col int) string {
 	text := ""
 	if line >= 1 && line <= len(lines) {
 		text = lines[line-1]
+	}
+	at := ""
+	if runes := []rune(text); col <= len(runes) {
+		at = string(runes[col-1])
 	}
 	switch {
 	case strings.HasPrefix(strings.TrimLeft(text, " "), "\t"), strings.Contains(msg, "tab character"):
@@ -136,6 +133,10 @@ func syntaxHint(msg string, lines []string, line int) string {
 		return "a value that begins with {{ must be quoted: \"{{ ... }}\""
 	case strings.Contains(msg, "mapping values are not allowed"):
 		return "a value that holds \": \" must be quoted; otherwise look at the indentation"
+	case at == "[" || at == "{":
+		return "the bracket that opens here is not closed"
+	case (at == "'" || at == "\"") && !strings.Contains(msg, "expected key"):
+		return "the quote that opens here is not closed"
 	}
 	return ""
 }

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"go.yaml.in/yaml/v4"
+	"gopkg.in/yaml.v3"
 	"pgregory.net/rapid"
 
 	"github.com/calroll/calroll/playbooks/source"
@@ -254,7 +254,7 @@ func TestMistakesAreShownWhereTheyAre(t *testing.T) {
 		"a: &x {<<: *x}\n":              "f.yml:1:12: cannot merge *x here",
 		"a: !foo b\n":                   `f.yml:1:9: cannot read the value "b": nothing is known about the tag !foo`,
 		"$ANSIBLE_VAULT;1.1;AES256\n66": "f.yml:1:1: cannot read the file: it is encrypted with Ansible Vault",
-		"a: [1, 2\nb: 3\n":              "f.yml:2:2: cannot read YAML: did not find expected ',' or ']' (while parsing a flow sequence that began at line 1)",
+		"a: [1, 2\nb: 3\n":              "f.yml:1:4: cannot read YAML: did not find expected ',' or ']'\n  hint: the bracket that opens here is not closed",
 	} {
 		docs, err := ReadYAML("f.yml", []byte(text))
 		if err == nil {

@@ -131,8 +131,8 @@ func (w *World) SetHosts(names []string) { w.all, w.batch = names, names }
 // StartBatch says which hosts are worked on at the same time.
 func (w *World) StartBatch(names []string) { w.batch = names }
 
-// SetGone takes hosts that failed out of the magic variables that list live hosts.
-func (w *World) SetGone(name string) { w.gone[name] = true }
+// SetGone takes a host that failed out of the magic variables that list live hosts, or puts one back that was rescued.
+func (w *World) SetGone(name string, gone bool) { w.gone[name] = gone }
 
 // Host is what the run knows of a host. A name that is none of the inventory's gets a host with that name as its address, as
 // delegate_to allows.

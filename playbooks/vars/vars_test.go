@@ -210,7 +210,7 @@ func TestLiveHostsAreListed(t *testing.T) {
 	w, _ := newWorld(t, "-- inv.yml --\nall: {hosts: {a: , b: , c: }}\n")
 	w.SetHosts([]string{"a", "b", "c"})
 	w.StartBatch([]string{"a", "b"})
-	w.SetGone("a")
+	w.SetGone("a", true)
 	s := w.Host("b").Scope()
 	if got := show(s, "ansible_play_hosts_all") + show(s, "ansible_play_hosts") + show(s, "ansible_play_batch") + show(s, "play_hosts"); got != "['a', 'b', 'c']['b', 'c']['b']['b']" {
 		t.Errorf("got %s", got)

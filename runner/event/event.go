@@ -72,8 +72,8 @@ type Event struct {
 	Label   any            `json:"item,omitempty"`   // a loop item's label
 	Result  map[string]any `json:"result,omitempty"` // censored when the task says no_log
 	Diff    []Diff         `json:"diff,omitempty"`
-	Verbose bool           `json:"-"` // print Result at any verbosity (debug)
-	Loop    bool           `json:"-"` // a HostDone that sums up items already shown
+	Verbose bool           `json:"verbose,omitempty"` // print Result at any verbosity (debug)
+	Loop    bool           `json:"loop,omitempty"`    // a HostDone that sums up items already shown
 
 	Message string            `json:"message,omitempty"`
 	Hint    string            `json:"hint,omitempty"`

@@ -66,6 +66,13 @@ func (m *Machine) Step(in Input) []Output {
 	return nil
 }
 
+// Removed tells that a host of the running batch takes no part in the play at the moment: it has failed and nothing has rescued it, it
+// was lost, or it ended the play early.
+func (m *Machine) Removed(host string) bool {
+	c := m.cursors[host]
+	return c != nil && (c.gone() || slices.ContainsFunc(c.stack, func(f *frame) bool { return f.failed }))
+}
+
 // nextBatch starts the next batch, or ends the play.
 func (m *Machine) nextBatch() []Output {
 	if m.ended {

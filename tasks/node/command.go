@@ -164,7 +164,7 @@ func (c *call) exec(ctx context.Context, sys *tasks.Sys) (tasks.Output, error) {
 	cmd := tasks.Cmd{Argv: c.argv, Dir: c.Chdir.Expand(), Alters: true}
 	if c.Stdin != nil {
 		cmd.Stdin = []byte(*c.Stdin)
-		if c.StdinLine {
+		if c.StdinLine && *c.Stdin != "" {
 			cmd.Stdin = append(cmd.Stdin, '\n')
 		}
 	}

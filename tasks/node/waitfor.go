@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dlclark/regexp2"
 
 	"github.com/calroll/calroll/tasks"
 )
@@ -32,7 +33,9 @@ type WaitFor struct {
 	ExcludeHosts   []string   `arg:"exclude_hosts" doc:"peers whose connections do not count, for drained"`
 	ActiveStates   []string   `arg:"active_connection_states,default=ESTABLISHED,FIN_WAIT1,FIN_WAIT2,SYN_RECV,SYN_SENT,TIME_WAIT" doc:"states of connections that count, for drained"`
 
-	regex *regexp.Regexp
+	end   time.Time
+	regex *regexp2.Regexp
+	names []string // of the groups of regex, "" for those that have none
 	found waitMatch
 }
 
@@ -91,10 +94,10 @@ func (m *WaitFor) complete() error {
 		return nil
 	}
 	var err error
-	if m.regex, err = regexp.Compile("(?m)" + m.SearchRegex); err != nil {
-		return fail("cannot read search_regex: %v (lookaround and backreferences are not known here)", err)
-	}
-	return nil
+	expr, names := numberGroups(m.SearchRegex)
+	m.names = names
+	m.regex, err = compile("(?m)" + expr)
+	return err
 }
 
 // wait tells whether it came true before the timeout.
@@ -104,16 +107,16 @@ func (m *WaitFor) wait(ctx context.Context, start time.Time) (bool, error) {
 			return false, err
 		}
 	}
-	end := start.Add(time.Duration(m.Timeout) * time.Second)
+	m.end = start.Add(time.Duration(m.Timeout) * time.Second)
 	if m.Port == nil && m.Path == "" && m.State != "drained" {
-		return true, pause(ctx, time.Until(end))
+		return true, pause(ctx, time.Until(m.end))
 	}
 	for {
 		met, err := m.look(ctx)
 		if met || err != nil {
 			return met, err
 		}
-		left := time.Until(end)
+		left := time.Until(m.end)
 		if left <= 0 {
 			return false, nil
 		}
@@ -148,12 +151,9 @@ func (m *WaitFor) look(ctx context.Context) (bool, error) {
 }
 
 func (m *WaitFor) dial(ctx context.Context) (net.Conn, error) {
-	d := net.Dialer{Timeout: time.Duration(m.ConnectTimeout) * time.Second}
-	port := 0
-	if m.Port != nil {
-		port = *m.Port
-	}
-	return d.DialContext(ctx, "tcp", net.JoinHostPort(m.Host, strconv.Itoa(port)))
+	left := max(time.Until(m.end), time.Second)
+	d := net.Dialer{Timeout: min(left, time.Duration(m.ConnectTimeout)*time.Second)}
+	return d.DialContext(ctx, "tcp", net.JoinHostPort(m.Host, strconv.Itoa(m.port())))
 }
 
 // inFile tells whether the file is there and has the text.
@@ -166,22 +166,56 @@ func (m *WaitFor) inFile() bool {
 	if err != nil {
 		return false
 	}
-	match := m.regex.FindSubmatchIndex(raw)
-	if match == nil {
+	match, err := m.regex.FindStringMatch(string(raw))
+	if err != nil || match == nil {
 		return false
 	}
 	m.found = waitMatch{groups: []any{}, named: map[string]any{}}
-	for i, name := range m.regex.SubexpNames()[1:] {
+	for i, g := range match.Groups()[1:] {
 		var text any
-		if from, to := match[2*i+2], match[2*i+3]; from >= 0 {
-			text = string(raw[from:to])
+		if len(g.Captures) > 0 {
+			text = g.String()
 		}
 		m.found.groups = append(m.found.groups, text)
-		if name != "" {
-			m.found.named[name] = text
+		if i < len(m.names) && m.names[i] != "" {
+			m.found.named[m.names[i]] = text
 		}
 	}
 	return true
+}
+
+// numberGroups takes the names off the groups of an expression, because Python numbers all groups in the order in which they open,
+// and the engine here those with names after the others.
+func numberGroups(expr string) (plain string, names []string) {
+	var b strings.Builder
+	class := false
+	for i := 0; i < len(expr); i++ {
+		rest := expr[i:]
+		switch {
+		case rest[0] == '\\' && len(rest) > 1:
+			b.WriteByte(rest[0])
+			i++
+		case class:
+			class = rest[0] != ']'
+		case rest[0] == '[':
+			class = true
+		case strings.HasPrefix(rest, "(?P<") && strings.Contains(rest, ">"):
+			end := strings.IndexByte(rest, '>')
+			names = append(names, rest[4:end])
+			b.WriteByte('(')
+			i += end
+			continue
+		case strings.HasPrefix(rest, "(?P=") && strings.Contains(rest, ")"):
+			end := strings.IndexByte(rest, ')')
+			fmt.Fprintf(&b, `(?:\%d)`, slices.Index(names, rest[4:end])+1)
+			i += end
+			continue
+		case rest[0] == '(' && !strings.HasPrefix(rest, "(?"):
+			names = append(names, "")
+		}
+		b.WriteByte(expr[i])
+	}
+	return b.String(), names
 }
 
 // maxHeard bounds what of a port's words is searched, in bytes.
@@ -197,7 +231,7 @@ func (m *WaitFor) heard(ctx context.Context, c net.Conn) bool {
 	for len(text) < maxHeard {
 		n, err := c.Read(buf)
 		text = append(text, buf[:n]...)
-		if m.regex.Match(text) {
+		if ok, _ := m.regex.MatchString(string(text)); ok { // an error is a pattern that takes too long
 			return true
 		}
 		if err != nil {

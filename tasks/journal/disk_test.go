@@ -1,0 +1,128 @@
+package journal_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/calroll/calroll/tasks"
+	"github.com/calroll/calroll/tasks/journal"
+)
+
+// mount needs root, as the modules on a host mostly do.
+func mount(t *testing.T, source, target, kind string, flags uintptr, data string) {
+	t.Helper()
+	if err := unix.Mount(source, target, kind, flags, data); err != nil {
+		t.Fatalf("cannot mount %s (this test has to run as root): %v", target, err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) })
+}
+
+// TestMountedFile writes a file that is a mount point, as /etc/hosts is in a container.
+func TestMountedFile(t *testing.T) {
+	dir := t.TempDir()
+	runs, path, source := filepath.Join(dir, "runs"), filepath.Join(dir, "hosts"), filepath.Join(dir, "source")
+	must(t, os.WriteFile(path, nil, 0o644))
+	must(t, os.WriteFile(source, []byte("old"), 0o640))
+	mount(t, source, path, "", unix.MS_BIND, "")
+	j := open(t, runs, "r")
+	sys := tasks.NewSys(tasks.Options{Recorder: j})
+	_, err := sys.WriteFile(ctx, path, tasks.Text([]byte("new")), tasks.Attrs{}, tasks.WriteOptions{})
+	if err == nil || !strings.Contains(err.Error(), "unsafe_writes") || text(path) != "old" {
+		t.Fatalf("have %v, %q", err, text(path))
+	}
+	changed, err := sys.WriteFile(ctx, path, tasks.Text([]byte("new")), tasks.Attrs{Mode: tasks.Octal(0o600)}, tasks.WriteOptions{Unsafe: true})
+	if err != nil || !changed || text(source) != "new" {
+		t.Fatalf("have %v %v, %q", changed, err, text(source))
+	}
+	if _, err := sys.Remove(ctx, dir); tasks.KindOf(err) != tasks.Refused || !strings.Contains(err.Error(), "mounted on "+path) {
+		t.Errorf("removing the folder with the mount in it: %v", err)
+	}
+	report := undo(t, runs, "r", journal.UndoOptions{})
+	st, err := os.Stat(source)
+	must(t, err)
+	if !report.OK() || text(path) != "old" || st.Mode().Perm() != 0o640 {
+		t.Errorf("have %q %v, %+v", text(path), st.Mode(), report.Items)
+	}
+}
+
+// TestFullDisk fills the disk of the target, then that of the journal.
+func TestFullDisk(t *testing.T) {
+	base := t.TempDir()
+	small := filepath.Join(base, "small")
+	must(t, os.Mkdir(small, 0o755))
+	mount(t, "tmpfs", small, "tmpfs", 0, "size=128k")
+	path := filepath.Join(small, "f")
+	must(t, os.WriteFile(path, []byte("old"), 0o644))
+	big := tasks.Text([]byte(strings.Repeat("x", 1<<20)))
+
+	runs := filepath.Join(base, "runs")
+	sys := tasks.NewSys(tasks.Options{Recorder: open(t, runs, "r")})
+	if _, err := sys.WriteFile(ctx, path, big, tasks.Attrs{}, tasks.WriteOptions{}); err == nil || !strings.Contains(err.Error(), "no space") {
+		t.Errorf("the target's disk is full: %v", err)
+	}
+	names, err := os.ReadDir(small)
+	if err != nil || len(names) != 1 || text(path) != "old" {
+		t.Errorf("left behind: %v %v", names, err)
+	}
+	if report := undo(t, runs, "r", journal.UndoOptions{}); !report.OK() {
+		t.Errorf("have %+v", report.Items)
+	}
+
+	other := filepath.Join(base, "other")
+	must(t, os.WriteFile(other, []byte(strings.Repeat("y", 1<<20)), 0o644))
+	full := tasks.NewSys(tasks.Options{Recorder: open(t, filepath.Join(small, "runs"), "r")})
+	if _, err := full.WriteFile(ctx, other, tasks.Text([]byte("new")), tasks.Attrs{}, tasks.WriteOptions{}); err == nil || !strings.Contains(err.Error(), "before-image") {
+		t.Errorf("the journal's disk is full: %v", err)
+	}
+	if len(text(other)) != 1<<20 {
+		t.Error("the file was altered though its before-image was not kept")
+	}
+	_, err = full.WriteFile(ctx, filepath.Join(base, "new"), tasks.Text([]byte("new")), tasks.Attrs{}, tasks.WriteOptions{})
+	must(t, err) // what needs no image still fits
+	if report := undo(t, filepath.Join(small, "runs"), "r", journal.UndoOptions{}); !report.OK() || len(report.Items) != 1 {
+		t.Errorf("have %+v", report.Items)
+	}
+}
+
+// TestTreeOnAnotherDisk removes a tree that cannot be moved into the journal.
+func TestTreeOnAnotherDisk(t *testing.T) {
+	base := t.TempDir()
+	disk := filepath.Join(base, "disk")
+	must(t, os.Mkdir(disk, 0o755))
+	mount(t, "tmpfs", disk, "tmpfs", 0, "")
+	w := &world{root: filepath.Join(disk, "tree"), runs: filepath.Join(base, "runs"), dir: base}
+	for _, d := range []string{"", "d", "d/e"} {
+		must(t, os.Mkdir(filepath.Join(w.root, d), 0o755))
+	}
+	must(t, os.WriteFile(filepath.Join(w.root, "d/f"), []byte("f"), 0o600))
+	must(t, os.Link(filepath.Join(w.root, "d/f"), filepath.Join(w.root, "d/hard")))
+	must(t, os.Symlink("nowhere", filepath.Join(w.root, "l")))
+	must(t, unix.Mkfifo(filepath.Join(w.root, "p"), 0o600))
+	must(t, unix.Mknod(filepath.Join(w.root, "null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
+	must(t, unix.Setxattr(filepath.Join(w.root, "d/f"), "security.capability", xattrValue("security.capability"), 0))
+	must(t, unix.Setxattr(filepath.Join(w.root, "d/f"), "user.bytes", []byte("a\x00b=\n"), 0))
+	must(t, os.Lchown(filepath.Join(w.root, "d/e"), 3, 4))
+	must(t, unix.Chmod(filepath.Join(w.root, "d/e"), 0o2500))
+	start := w.fingerprint(t)
+	sys := tasks.NewSys(tasks.Options{Recorder: open(t, w.runs, "r1")})
+	changed, err := sys.Remove(ctx, w.root)
+	if err != nil || !changed {
+		t.Fatal(changed, err)
+	}
+	if _, err := os.Lstat(w.root); err == nil {
+		t.Fatal("it is there still")
+	}
+	if report := undo(t, w.runs, "r1", journal.UndoOptions{}); !report.OK() {
+		t.Fatalf("have %+v", report.Items)
+	}
+	if end := w.fingerprint(t); end != start {
+		t.Errorf("start:\n%s\nend:\n%s", start, end)
+	}
+	if inodeOf(t, filepath.Join(w.root, "d/f")) != inodeOf(t, filepath.Join(w.root, "d/hard")) {
+		t.Error("the two names are two files now")
+	}
+}

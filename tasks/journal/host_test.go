@@ -1,0 +1,195 @@
+package journal_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/calroll/calroll/tasks"
+	"github.com/calroll/calroll/tasks/journal"
+	"github.com/calroll/calroll/tasks/node"
+	"github.com/calroll/calroll/testenv"
+)
+
+// TestMain lets the test binary play the helper on a host: it works, or undoes, until it is cut.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && (os.Args[1] == "host-work" || os.Args[1] == "host-undo") {
+		cut, err := strconv.Atoi(os.Args[2])
+		if err == nil && os.Args[1] == "host-work" {
+			err = hostWork(cut)
+		} else if err == nil {
+			err = hostUndo(cut)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+const (
+	cutStatus = 75 // the exit status of a process that was cut
+	hostRuns  = "/var/lib/calroll/runs"
+)
+
+func hostStep(cut int) func(string) {
+	return func(point string) {
+		if cut--; cut == 0 {
+			fmt.Fprintln(os.Stderr, "cut at", point)
+			os.Exit(cutStatus)
+		}
+	}
+}
+
+// hostSetup makes what the work alters. The old unit runs and is enabled, the one of the vendor is neither.
+const hostSetup = `
+printf '[Unit]\nDescription=old\n[Service]\nExecStart=/bin/sleep 111111\n[Install]\nWantedBy=multi-user.target\n' > /etc/systemd/system/proof-old.service
+printf '[Unit]\nDescription=vendor\n[Service]\nExecStart=/bin/sleep 333333\n[Install]\nWantedBy=multi-user.target\n' > /lib/systemd/system/proof-vendor.service
+systemctl daemon-reload; systemctl enable --now -q proof-old.service
+mkdir -p /etc/proof/sub; echo one > /etc/proof/sub/one; ln -sf sub/one /etc/proof/link; chmod 2750 /etc/proof/sub; chown 5:6 /etc/proof/sub/one
+setfattr -n user.proof -v kept /etc/proof/sub/one; setfacl -m u:7:r /etc/proof/sub/one; setcap cap_net_raw+p /etc/proof/sub/one`
+
+// hostWork is a run that touches every kind of state that a host has.
+func hostWork(cut int) error {
+	ctx, step := context.Background(), hostStep(cut)
+	j, err := journal.Open(hostRuns, "proof", journal.Holder{User: "test"})
+	if err != nil {
+		return err
+	}
+	defer j.Close()
+	for i, op := range hostOps(ctx) {
+		sys := tasks.NewSys(tasks.Options{
+			Recorder: j, Task: int64(i + 1), Step: step,
+			Undo: []tasks.Invocation{{Module: "file", Args: map[string]any{"path": "/etc/proof-made", "state": "absent"}}},
+		})
+		if err := op(sys); err != nil {
+			return fmt.Errorf("operation %d: %w", i+1, err)
+		}
+		if err := sys.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func hostOps(ctx context.Context) []func(*tasks.Sys) error {
+	yes, no := true, false
+	write := func(path, text string) func(*tasks.Sys) error {
+		return func(s *tasks.Sys) error {
+			_, err := s.WriteFile(ctx, path, tasks.Text([]byte(text)), tasks.Attrs{}, tasks.WriteOptions{})
+			return err
+		}
+	}
+	unit := func(name string, want tasks.UnitState) func(*tasks.Sys) error {
+		return func(s *tasks.Sys) error { _, err := s.SetUnit(ctx, name, want); return err }
+	}
+	remove := func(path string) func(*tasks.Sys) error {
+		return func(s *tasks.Sys) error { _, err := s.Remove(ctx, path); return err }
+	}
+	reload := func(s *tasks.Sys) error { return s.DaemonReload(ctx) }
+	unitText := "[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sleep 222222\n[Install]\nWantedBy=multi-user.target\nAlias=proof-%s-alias.service\n"
+	return []func(*tasks.Sys) error{
+		write("/etc/systemd/system/proof-new.service", fmt.Sprintf(unitText, "new", "new")),
+		reload,
+		unit("proof-new", tasks.UnitState{Enabled: &yes, Active: &yes}),
+		write("/etc/systemd/system/proof-old.service", fmt.Sprintf(unitText, "changed", "old")),
+		reload,
+		func(s *tasks.Sys) error { return s.RestartUnit(ctx, "proof-old", false) },
+		func(s *tasks.Sys) error {
+			value, err := s.Sysctl("net.ipv4.conf.all.arp_ignore")
+			if err != nil {
+				return err
+			}
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				return err
+			}
+			_, err = s.SetSysctl(ctx, "net.ipv4.conf.all.arp_ignore", strconv.Itoa(1-n))
+			return err
+		},
+		unit("proof-vendor", tasks.UnitState{Masked: &yes}),
+		unit("proof-old", tasks.UnitState{Active: &no, Enabled: &no}),
+		remove("/etc/systemd/system/proof-old.service"),
+		reload,
+		remove("/etc/proof"),
+		func(s *tasks.Sys) error {
+			_, err := s.Exec(ctx, tasks.Cmd{Argv: []string{"touch", "/etc/proof-made"}, Alters: true})
+			return err
+		},
+	}
+}
+
+// hostUndo prints the report.
+func hostUndo(cut int) error {
+	step := hostStep(cut)
+	kinds := tasks.NodeKinds(tasks.KindOptions{Modules: node.Modules(), Step: step})
+	report, err := journal.Undo(context.Background(), hostRuns, "proof", journal.UndoOptions{Step: step}, kinds)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(report)
+}
+
+// TestUndoOnHost cuts a run on a real host, with real systemd, at every point, then cuts its undo, then undoes it: the
+// host must be what it was, and the services must run from the unit files that they ran from.
+func TestUndoOnHost(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	host := testenv.ForTest(t, 1).Hosts[0]
+	self, err := os.ReadFile("/proc/self/exe")
+	must(t, err)
+	_, err = host.Pipe(ctx, bytes.NewReader(self), "sh", "-c", "cat > /root/proof && chmod 755 /root/proof")
+	must(t, err)
+	_, err = host.Sh(ctx, hostSetup)
+	must(t, err)
+
+	watch := testenv.Watch{
+		Paths: []string{"/etc/systemd", "/lib/systemd/system/proof-vendor.service", "/etc/proof", "/etc/proof-made"},
+		Units: []string{"proof-old.service", "proof-new.service", "proof-vendor.service"}, Sysctls: []string{"net.ipv4.conf.all.arp_ignore"},
+	}
+	start, err := host.Snapshot(ctx, watch)
+	must(t, err)
+	for cut := 1; ; cut++ {
+		work, err := host.Exec(ctx, "/root/proof", "host-work", strconv.Itoa(cut))
+		must(t, err)
+		if work.Code != 0 && work.Code != cutStatus {
+			t.Fatalf("cut %d: work: %s", cut, work.Stderr)
+		}
+		where := strings.TrimSpace(string(work.Stderr))
+		undone, err := host.Exec(ctx, "/root/proof", "host-undo", strconv.Itoa(cut%23+1))
+		must(t, err)
+		where += ", undo " + strings.TrimSpace(string(undone.Stderr))
+		if undone, err = host.Exec(ctx, "/root/proof", "host-undo", "0"); err != nil || undone.Code != 0 {
+			t.Fatalf("cut %d (%s): undo: %v %s", cut, where, err, undone.Stderr)
+		}
+		var report journal.Report
+		must(t, json.Unmarshal([]byte(undone.Stdout), &report))
+		if !report.OK() {
+			t.Fatalf("cut %d (%s): %+v", cut, where, report.Problems())
+		}
+		end, err := host.Snapshot(ctx, watch)
+		must(t, err)
+		if diff := start.Diff(end); len(diff) > 0 {
+			t.Fatalf("cut %d (%s): the host is not what it was:\n%s\n%+v", cut, where, strings.Join(diff, "\n"), report.Items)
+		}
+		running, err := host.Sh(ctx, `cat /proc/$(systemctl show -P MainPID proof-old)/cmdline | tr '\0' ' '; systemctl show -P NeedDaemonReload proof-old`)
+		must(t, err)
+		if strings.TrimSpace(running) != "/bin/sleep 111111 no" {
+			t.Fatalf("cut %d (%s): the old unit runs %q\n%+v", cut, where, running, report.Items)
+		}
+		_, err = host.Sh(ctx, "rm -rf "+hostRuns)
+		must(t, err)
+		if work.Code == 0 {
+			t.Logf("cut at %d points", cut-1)
+			return
+		}
+	}
+}
