@@ -40,7 +40,7 @@ func TestMistakesAreShownWhereTheyAre(t *testing.T) {
 		"two documents":      {"-- i.yml --\na:\n---\nb:\n", "i.yml", "it holds 2 documents"},
 		"range":              {"-- i.yml --\na: {hosts: {'w[3:1]': }}\n", "i.yml", "i.yml:1:14: cannot expand \"w[3:1]\": the range [3:1] ends before it begins"},
 		"padding":            {"-- i --\nw[01:100]\n", "i", "i:1:1: cannot expand \"w[01:100]\": the bounds of the padded range [01:100] differ in length"},
-		"colon":              {"-- i --\nweb:\n  a\n[b]\n", "i", "i:4:1: cannot read YAML"},
+		"colon":              {"-- i --\nweb:\n  a\n[b]\n", "i", "i:3:1: cannot read YAML: could not find expected ':'"},
 		"colon in ini":       {"-- i --\n[a]\nweb:\n", "i", "i:2:1: cannot use \"web:\" as a host"},
 		"no equals":          {"-- i --\nh a=1 b\n", "i", "i:1:7: cannot read \"b\": expected key=value after the host"},
 		"open quote":         {"-- i --\nh a='1\n", "i", "i:1:1: cannot read the host line: a quote is not closed"},

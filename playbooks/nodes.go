@@ -143,6 +143,7 @@ type Role struct {
 	ArgumentSpecs *value.Dict
 
 	Parents      []*Role // the roles that depend on or include this one, outermost first
+	Dependency   bool    // the innermost parent depends on it; else it includes it
 	Dependencies []*Role
 	Nodes        []Node  // what runs: its dependencies', its own, and the implicit role_complete
 	Handlers     []*Task // its dependencies' first

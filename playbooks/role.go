@@ -121,6 +121,7 @@ func (r *reader) role(e roleEntry, in Inherited) *Role {
 	role.Key = e.key(role.Path)
 	if in.Role != nil {
 		role.Parents = append(slices.Clone(in.Role.Parents), in.Role)
+		role.Dependency = e.from == ""
 	}
 	r.whileOpen("role "+dir, e.use.Name.Pos, func() { r.roleParts(role, e, in) })
 	return role

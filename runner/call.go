@@ -40,19 +40,18 @@ type settings struct {
 
 // prepared is a call that is ready for the host's module, or that has its result already.
 type prepared struct {
-	result  *result
-	acted   bool // the result is an action's: conditions on results apply to it
-	module  string
-	args    map[string]any
-	blobs   map[string]action.Blob
-	finish  func(*tasks.Result)
-	undo    []tasks.Invocation
-	way     way
-	scope   *vars.Scope // with the item
-	item    any
-	label   any
-	itemVar string
-	via     string
+	result *result
+	acted  bool // the result is an action's: conditions on results apply to it
+	module string
+	args   map[string]any
+	blobs  map[string]action.Blob
+	finish func(*tasks.Result)
+	undo   []tasks.Invocation
+	way    way
+	scope  *vars.Scope // with the item
+	loop   *value.Dict // the loop's variables, nil without a loop
+	label  any
+	via    string
 }
 
 // run carries the task out on the host.
@@ -318,7 +317,7 @@ func (c *call) finish(ctx context.Context, p *prepared, got tasks.Result) result
 }
 
 func (c *call) judgeAll(ctx context.Context, p *prepared, r result) result {
-	r.item, r.label, r.itemVar = p.item, p.label, p.itemVar
+	r.loop, r.label = p.loop, p.label
 	if r.unreachable() {
 		return r
 	}
@@ -338,7 +337,7 @@ func (c *call) judge(scope *vars.Scope, r result) result {
 	if len(c.task.ChangedWhen) > 0 {
 		ok, err := c.holds(scope, c.task.ChangedWhen)
 		if err != nil {
-			return judged(r, err)
+			return judged(r, "changed_when_result", err)
 		}
 		r.Changed = ok
 		scope = c.withResult(scope, r)
@@ -346,7 +345,7 @@ func (c *call) judge(scope *vars.Scope, r result) result {
 	if len(c.task.FailedWhen) > 0 {
 		ok, err := c.holds(scope, c.task.FailedWhen)
 		if err != nil {
-			return judged(r, err)
+			return judged(r, "failed_when_result", err)
 		}
 		r.Failed = ok
 		r.set("failed_when_result", ok)
@@ -358,10 +357,11 @@ func (c *call) judge(scope *vars.Scope, r result) result {
 }
 
 // judged is a result whose conditions could not be evaluated.
-func judged(r result, err error) result {
+func judged(r result, condition string, err error) result {
 	f := failure(err)
 	f.Changed, f.Values, f.more = r.Changed, r.Values, r.more
-	f.item, f.label, f.itemVar, f.via = r.item, r.label, r.itemVar, r.via
+	f.set(condition, f.Msg)
+	f.loop, f.label, f.via = r.loop, r.label, r.via
 	return f
 }
 
@@ -383,29 +383,34 @@ const (
 func (c *call) until(ctx context.Context, p *prepared, r result) result {
 	retries, err := c.task.Retries.Get(render(p.scope), defaultRetries)
 	if err != nil {
-		return judged(r, err)
+		return judged(r, "until_result", err)
 	}
 	delay, err := c.task.Delay.Get(render(p.scope), defaultDelay)
 	if err != nil {
-		return judged(r, err)
+		return judged(r, "until_result", err)
 	}
 	attempts := max(retries, 0) + 1
+	if attempts == 1 {
+		r.set("attempts", 1) // Ansible asks no condition then
+		return r
+	}
 	for attempt := 1; ; attempt++ {
 		r.set("attempts", attempt)
 		ok, err := c.holds(c.withResult(p.scope, r), c.task.Until)
 		switch {
 		case err != nil:
-			return judged(r, err)
+			return judged(r, "until_result", err)
 		case ok:
 			return r
 		case attempt >= attempts:
 			r.Failed = true
+			r.set("attempts", attempt-1) // as Ansible counts when all have failed
 			return r
 		}
 		r.retried = true
 		c.emit(event.Event{Kind: event.Retry, Host: c.host.name, Message: fmt.Sprintf("%s (%d retries left).", c.task.Name.Text(), attempts-attempt), Result: map[string]any{"attempts": attempt}})
 		if wait(ctx, time.Duration(delay*float64(time.Second))) != nil {
-			return judged(r, &tasks.Error{Kind: tasks.Canceled, Op: "try again", Err: context.Cause(ctx)})
+			return judged(r, "until_result", &tasks.Error{Kind: tasks.Canceled, Op: "try again", Err: context.Cause(ctx)})
 		}
 		r = c.again(ctx, p)
 		if r.unreachable() {
@@ -417,17 +422,17 @@ func (c *call) until(ctx context.Context, p *prepared, r result) result {
 // again runs the task once more: an action has another turn, because what it answers may have changed.
 func (c *call) again(ctx context.Context, p *prepared) result {
 	next := c.prepare(ctx, p.scope)
-	next.item, next.label, next.itemVar = p.item, p.label, p.itemVar
+	next.loop, next.label = p.loop, p.label
 	if next.result != nil {
 		r := *next.result
-		r.item, r.label, r.itemVar = p.item, p.label, p.itemVar
+		r.loop, r.label = p.loop, p.label
 		return c.judge(p.scope, r)
 	}
 	got := c.send(ctx, []*prepared{next})[0]
 	if next.finish != nil {
 		next.finish(&got)
 	}
-	r := result{Result: got, via: next.via, item: p.item, label: p.label, itemVar: p.itemVar}
+	r := result{Result: got, via: next.via, loop: p.loop, label: p.label}
 	if r.unreachable() {
 		return r
 	}

@@ -131,7 +131,7 @@ func (p *play) newMachine() (*machine.Machine, error) {
 		return nil, err
 	}
 	fatal, err1 := p.def.AnyErrorsFatal.Get(p.playRender, false)
-	force, err2 := p.def.ForceHandlers.Get(p.playRender, false)
+	force, err2 := p.def.ForceHandlers.Get(p.playRender, p.o.ForceHandlers)
 	maxFail, err3 := p.def.MaxFailPercentage.Get(p.playRender, 0)
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err

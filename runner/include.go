@@ -118,6 +118,11 @@ func (p *play) bringIn(task *playbooks.Task, outcomes []outcome) {
 			p.failIncludes(g, outcomes, err)
 			continue
 		}
+		for _, h := range g.hosts {
+			if g.use == nil { // Ansible counts no include_role
+				p.count(h, event.OK, false)
+			}
+		}
 		p.emit(event.Event{Kind: event.Included, Message: g.name(), Hosts: g.hosts})
 		p.machine.Step(machine.Included{Hosts: g.hosts, Nodes: nodes})
 	}
@@ -155,7 +160,17 @@ func (p *play) failIncludes(g group, outcomes []outcome, err error) {
 		for _, h := range g.hosts {
 			if outcomes[i].host.name == h {
 				outcomes[i].result = failure(err)
+				p.showIncludeFailure(h, outcomes[i].result)
 			}
 		}
 	}
+}
+
+func (p *play) showIncludeFailure(host string, r result) {
+	p.emit(event.Event{Kind: event.HostDone, Host: host, Status: event.Failed, Result: r.shown(), Hint: r.hint})
+	status := event.Failed
+	if p.machine.Rescuable(host) {
+		status = event.Rescued
+	}
+	p.count(host, status, false)
 }

@@ -77,8 +77,8 @@ func (c *call) lookup(terms any) ([]any, error) {
 // itemScope is a scope with an item in it.
 type itemScope struct {
 	*vars.Scope
-	name        string
-	item, label any
+	loop *value.Dict // the loop's variables
+	item any
 }
 
 // itemScopes are the scopes of the items, with the variables that loop_control asks for.
@@ -102,7 +102,7 @@ func (c *call) itemScopes(items []any) ([]itemScope, error) {
 		if extended {
 			d.Set("ansible_loop", extendedVars(items, i, all))
 		}
-		scopes[i] = itemScope{Scope: c.scope.With("loop variables", d), name: name, item: item, label: item}
+		scopes[i] = itemScope{Scope: c.scope.With("loop variables", d), loop: d, item: item}
 	}
 	return scopes, nil
 }
@@ -159,7 +159,7 @@ func (c *call) allItems(ctx context.Context, scopes []itemScope) []result {
 
 func (c *call) prepareItem(ctx context.Context, s itemScope) *prepared {
 	p := c.prepare(ctx, s.Scope)
-	p.item, p.label, p.itemVar = s.item, s.item, s.name
+	p.loop, p.label = s.loop, s.item
 	if c.task.Loop.Label != nil {
 		label, err := s.Render(c.task.Loop.Label)
 		if err != nil {
@@ -172,7 +172,7 @@ func (c *call) prepareItem(ctx context.Context, s itemScope) *prepared {
 }
 
 func (p *prepared) labelled(r result) result {
-	r.item, r.label, r.itemVar = p.item, p.label, p.itemVar
+	r.loop, r.label = p.loop, p.label
 	return r
 }
 
@@ -182,7 +182,7 @@ func (c *call) oneByOne(ctx context.Context, scopes []itemScope) []result {
 	set := value.NewDict()
 	for i, s := range scopes {
 		if set.Len() > 0 {
-			s.Scope = c.scope.With("set_fact", set).With("loop variables", s.Vars())
+			s.Scope = c.scope.With("set_fact", set).With("loop variables", s.loop)
 		}
 		p := c.prepareItem(ctx, s)
 		r := p.labelled(c.conclude(ctx, p))
@@ -196,11 +196,6 @@ func (c *call) oneByOne(ctx context.Context, scopes []itemScope) []result {
 		}
 	}
 	return results
-}
-
-// Vars are the loop's variables.
-func (s itemScope) Vars() *value.Dict {
-	return value.NewDict(s.name, s.item, "ansible_loop_var", s.name)
 }
 
 func (c *call) pause(ctx context.Context, s itemScope) error {
@@ -236,7 +231,7 @@ func (c *call) event(kind event.Kind, r result) event.Event {
 	if c.set.noLog {
 		e.Diff, e.Label, e.Hint = nil, nil, ""
 		e.Result = map[string]any{"censored": "the output has been hidden due to the fact that 'no_log: true' was specified for this result", "changed": r.Changed}
-		if r.itemVar != "" {
+		if r.loop != nil {
 			e.Label = "(censored due to no_log)"
 		}
 	}

@@ -105,7 +105,7 @@ func (p *play) task(ctx context.Context, want machine.Run) ([]machine.Output, er
 	}
 	p.bringIn(r.task, outcomes)
 	p.apply(r, want, outcomes)
-	return p.answer(r, outcomes), nil
+	return p.answer(r, outcomes)
 }
 
 // onHosts runs a task on hosts, at most forks of them at a time.
@@ -118,7 +118,7 @@ func (p *play) onHosts(ctx context.Context, r *ref, hosts []string, number int64
 	for i, name := range hosts {
 		h := p.hosts[name]
 		outcomes[i].host = h
-		if role := r.task.Role; role != nil && h.done[role.Key] && !role.AllowDuplicates {
+		if role := r.task.Role; role != nil && !r.task.Handler && h.done[role.Key] && !role.AllowDuplicates {
 			outcomes[i].passed = true
 			continue
 		}
@@ -155,7 +155,12 @@ func (p *play) startTask(r *ref, host string, number int64) {
 
 // taskName is "role : name" inside a role, as Ansible shows it.
 func taskName(t *playbooks.Task, name string) string {
-	if name == "" {
+	switch {
+	case t.Include != nil && t.Include.Use != nil && name == "":
+		return t.Action + " : " + t.Include.Use.Name.Text()
+	case t.Include != nil && t.Include.Use != nil:
+		return name
+	case name == "":
 		name = t.Action
 	}
 	if t.Role != nil {
@@ -179,8 +184,7 @@ func (p *play) onHost(ctx context.Context, r *ref, h *host, number int64) outcom
 // show emits how the task ended on the host, and counts it.
 func (p *play) show(c *call, o *outcome) {
 	if o.result.include != nil || len(o.result.includes) > 0 {
-		p.count(o.host.name, event.OK, false)
-		return
+		return // bringIn counts it
 	}
 	if _, meta := o.result.more["meta"]; meta {
 		return
@@ -199,25 +203,11 @@ func (p *play) show(c *call, o *outcome) {
 	}
 	p.emit(e)
 	status := e.Status
-	if status == event.Failed && p.rescued(c.task) {
+	if status == event.Failed && p.machine.Rescuable(o.host.name) {
 		status = event.Rescued
 	}
 	p.count(o.host.name, status, o.result.Changed)
 }
-
-// rescued tells whether a failure of the task is taken by a rescue section.
-func (p *play) rescued(t *playbooks.Task) bool {
-	var inside playbooks.Node = t
-	for b := t.Block; b != nil; b = b.Block {
-		if len(b.Rescue) > 0 && under(b.Main, inside) {
-			return true
-		}
-		inside = b
-	}
-	return false
-}
-
-func under(nodes []playbooks.Node, n playbooks.Node) bool { return slices.Contains(nodes, n) }
 
 // implicit runs role_complete: no event, no count.
 func (p *play) implicit(t *playbooks.Task, want machine.Run) []machine.Output {
@@ -266,7 +256,7 @@ func (p *play) applyTo(name string, t *playbooks.Task, o outcome) {
 	if t.Register != "" {
 		hv.Register(t.Register, o.result.vars())
 	}
-	if o.result.Failed && !o.ignored {
+	if o.result.Failed && !o.ignored && name == o.host.name && p.machine.Rescuable(name) {
 		hv.SetFacts(value.NewDict("ansible_failed_task", taskVars(t), "ansible_failed_result", o.result.vars()))
 	}
 }
@@ -284,8 +274,9 @@ func taskVars(t *playbooks.Task) *value.Dict {
 	return value.NewDict("name", t.Name.Text(), "action", t.Action)
 }
 
-// answer tells the machine how each host did.
-func (p *play) answer(r *ref, outcomes []outcome) []machine.Output {
+// answer tells the machine how each host did. A notification that no handler answers is a mistake of the playbook, and ends the run as under
+// Ansible; unless the play wants failures taken back: then it is a failure.
+func (p *play) answer(r *ref, outcomes []outcome) ([]machine.Output, error) {
 	var outs []machine.Output
 	for _, o := range outcomes {
 		done := machine.Done{Host: o.host.name}
@@ -297,7 +288,9 @@ func (p *play) answer(r *ref, outcomes []outcome) []machine.Output {
 			done.Outcome = machine.Failed
 		case o.result.Changed:
 			notify, err := p.notified(r, o.host.name)
-			if err != nil {
+			if err != nil && p.rollback == machine.None {
+				return nil, err
+			} else if err != nil {
 				p.emit(event.Event{Kind: event.HostDone, Host: o.host.name, Status: event.Failed, Result: map[string]any{"msg": err.Error()}})
 				p.count(o.host.name, event.Failed, false)
 				done.Outcome = machine.Failed
@@ -312,7 +305,7 @@ func (p *play) answer(r *ref, outcomes []outcome) []machine.Output {
 	for _, h := range p.batch {
 		p.world.SetGone(h, p.machine.Removed(h))
 	}
-	return outs
+	return outs, nil
 }
 
 // notified are the handlers that a task notifies, by index.

@@ -18,9 +18,8 @@ type result struct {
 	more        map[string]any // further registered values: attempts, results, skip_reason
 	facts       *value.Dict    // set by set_fact or include_vars
 	factsAsVars bool           // include_vars
-	item        any            // of a loop
+	loop        *value.Dict    // the loop's variables, for one item
 	label       any
-	itemVar     string
 	include     *inclusion   // of one include
 	includes    []*inclusion // of a loop over includes
 	verbose     bool
@@ -66,9 +65,8 @@ func (r result) vars() *value.Dict {
 		delete(m, "failed")
 	}
 	d, _ := value.FromGo(m).(*value.Dict)
-	if r.itemVar != "" {
-		d.Set(r.itemVar, r.item)
-		d.Set("ansible_loop_var", r.itemVar)
+	for k, v := range r.loop.All() {
+		d.Set(k, v)
 	}
 	return d
 }
@@ -131,6 +129,7 @@ func joined(items []result) result {
 		sum.Warnings = append(sum.Warnings, r.Warnings...)
 	}
 	sum.set("results", list)
+	sum.set("skipped", allSkipped)
 	switch {
 	case sum.Failed:
 		sum.Msg = "One or more items failed"

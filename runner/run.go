@@ -34,6 +34,8 @@ type Options struct {
 	Diff      bool
 	Forks     int
 	Verbosity int
+	// ForceHandlers lets failed hosts run the handlers they have notified, in plays that do not choose.
+	ForceHandlers bool
 	// Rollback is the scope of plays that do not choose one.
 	Rollback machine.Scope
 	// StartAt is the name of the task to start at; empty for the first.

@@ -55,8 +55,10 @@ func playVars(def *playbooks.Play) vars.Play {
 
 func roleVars(r *playbooks.Role) vars.Role {
 	v := vars.Role{Name: r.Name, Path: r.Path, Defaults: r.DefaultVars(), Vars: r.RoleVars(), Params: r.RoleParams()}
-	for _, p := range r.Parents {
-		v.Parents = append(v.Parents, p.Name)
+	for i, p := range r.Parents { // Ansible counts who includes a role, not who depends on it
+		if below := append(r.Parents[i+1:len(r.Parents):len(r.Parents)], r)[0]; !below.Dependency {
+			v.Parents = append(v.Parents, p.Name)
+		}
 	}
 	v.Dependencies = dependencyNames(r)
 	return v

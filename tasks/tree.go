@@ -21,8 +21,8 @@ import (
 
 // treeMeta is the Meta of a tree record.
 type treeMeta struct {
-	Temp  string `json:"temp"`            // the name that the tree has while it is being deleted
-	Inode string `json:"inode,omitempty"` // of a tree that is kept by moving it
+	Temp string `json:"temp,omitempty"` // the name that the tree has while it is being deleted
+	Into string `json:"into,omitempty"` // the folder that a tree is moved into; there it has the name that Blob says
 }
 
 // removeTree moves the tree into the keeping of the recorder, or, where it cannot be moved there, records it as a tar,
@@ -65,7 +65,7 @@ func (s *Sys) moveTree(ctx context.Context, m Mover, p *place, old object) error
 	if err := unix.Stat(filepath.Dir(probe), &at); err == nil && uint64(at.Dev) != old.dev {
 		return unix.EXDEV // known without a record; a folder that is not there yet is tried
 	}
-	meta := treeMeta{Inode: old.inode()}
+	meta := treeMeta{Into: filepath.Dir(probe)}
 	seq, err := s.recordSeq(ctx, Before{Kind: "tree", Key: p.path, Was: old.inode(), After: typeAbsent, Moved: true}, meta, nil)
 	if err != nil {
 		return err
@@ -305,12 +305,18 @@ func (k treeKind) Tidy(_ context.Context, b Before) error {
 	return tidy(b.Key, m.Temp)
 }
 
-// State is absent, or the hash of the whole tree, or the inode of one that is kept by moving.
+// State is absent, or the hash of the whole tree. A tree that is kept by moving is where it was as long as it is not in the
+// keeping.
 func (k treeKind) State(ctx context.Context, b Before) (string, error) {
 	op := "look at " + b.Key
 	var m treeMeta
 	if err := json.Unmarshal(b.Meta, &m); err != nil {
 		return "", failed(op, err)
+	}
+	if m.Into != "" {
+		if _, err := os.Lstat(filepath.Join(m.Into, b.Blob)); absent(err) {
+			return b.Was, nil // not moved yet, or back already
+		}
 	}
 	p, err := openPlace(b.Key)
 	if absent(err) {
@@ -324,11 +330,8 @@ func (k treeKind) State(ctx context.Context, b Before) (string, error) {
 	if err != nil {
 		return "", failed(op, err)
 	}
-	if o.Type != typeDir {
+	if o.Type != typeDir || m.Into != "" {
 		return o.Type, nil
-	}
-	if m.Inode != "" {
-		return o.inode(), nil
 	}
 	h := sha256.New()
 	if err := p.writeTar(ctx, h); err != nil {

@@ -29,7 +29,8 @@ import (
 // tasks, every host's and every item's status and result, the recap, the exit code, and the tree of files under {{ work }}.
 //
 // The text above the files says what the case pins down. Lines in it that begin with "run:" are command lines, run one after the
-// other in the same folder (one without flags when there is none); {{ url }} is a web server, {{ work }} an empty folder.
+// other in the same folder (one without flags when there is none). A line "differs: reason" says that only the tree is compared, and whether
+// both tools fail. {{ url }} is a web server, {{ work }} an empty folder.
 
 // differences are what is meant to differ, with the reason.
 var differences = map[string]string{
@@ -95,6 +96,7 @@ type differential struct {
 	archive *txtar.Archive
 	runs    [][]string
 	url     string
+	differs string // why only the tree, and whether both fail, is compared
 }
 
 func readCase(t *testing.T, file, url string) differential {
@@ -107,6 +109,9 @@ func readCase(t *testing.T, file, url string) differential {
 	for line := range strings.Lines(string(a.Comment)) {
 		if flags, ok := strings.CutPrefix(line, "run:"); ok {
 			c.runs = append(c.runs, strings.Fields(flags))
+		}
+		if why, ok := strings.CutPrefix(line, "differs:"); ok {
+			c.differs = strings.TrimSpace(why)
 		}
 	}
 	if c.runs == nil {
@@ -175,11 +180,15 @@ func (c differential) carryOut(t *testing.T, dir string, with tool) string {
 			t.Fatal(err)
 		}
 		fmt.Fprintf(&out, "run %s\n", strings.Join(flags[7:], " "))
-		out.WriteString(story(t, stdout.Bytes(), slices.Contains(flags, "--diff")))
-		fmt.Fprintf(&out, "exit %d\n", cmd.ProcessState.ExitCode())
 		if os.Getenv("DIFFERENTIAL_VERBOSE") != "" {
 			t.Logf("%s %s\n%s%s", filepath.Base(cmd.Path), strings.Join(flags, " "), stdout.String(), stderr.String())
 		}
+		if c.differs != "" {
+			fmt.Fprintf(&out, "fails: %v\n", cmd.ProcessState.ExitCode() != 0)
+			continue
+		}
+		out.WriteString(story(t, stdout.Bytes(), slices.Contains(flags, "--diff")))
+		fmt.Fprintf(&out, "exit %d\n", cmd.ProcessState.ExitCode())
 	}
 	out.WriteString(tree(t, dir+"/work"))
 	return strings.NewReplacer(dir, "CASE", c.url, "URL").Replace(out.String())
@@ -269,6 +278,8 @@ func story(t *testing.T, stdout []byte, diff bool) string {
 			play = l.Play
 		case l.Event == "batch_start" && l.Batch > 1:
 			l.Event, l.Play = "play_start", play // Ansible starts the play again
+		case l.Action == "meta":
+			continue // Ansible tells it of some
 		case l.Action == "gather_facts" || l.Action == "setup":
 			l.Result = nil // facts have a differential test of their own
 		}
@@ -298,6 +309,9 @@ func (l line) told() string {
 		}
 		return "task " + l.Task
 	case "included":
+		if filepath.Ext(l.Message) == "" {
+			return "" // a role: Ansible does not tell which
+		}
 		slices.Sort(l.Hosts)
 		return fmt.Sprintf("  included %s for %v", filepath.Base(l.Message), l.Hosts)
 	case "retry":
@@ -348,6 +362,11 @@ func clean(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		out := map[string]any{}
+		for _, k := range []string{"changed_when_result", "failed_when_result"} {
+			if _, ok := v[k].(string); ok {
+				delete(v, "msg") // Ansible tells the mistake only here
+			}
+		}
 		for k, e := range v {
 			if _, ok := differences[k]; ok || strings.HasPrefix(k, "_ansible_") || k == "src" && temporary(e) {
 				continue
@@ -362,7 +381,10 @@ func clean(v any) any {
 		}
 		return out
 	case string:
-		return stamp.ReplaceAllString(v, "STAMP")
+		if mistake.MatchString(v) {
+			return "MISTAKE"
+		}
+		return typed.ReplaceAllString(stamp.ReplaceAllString(v, "STAMP"), " is of another type")
 	}
 	return v
 }
@@ -372,6 +394,12 @@ func temporary(v any) bool {
 	text, _ := v.(string)
 	return strings.Contains(text, "ansible-tmp-")
 }
+
+// mistake is how each tool begins to tell of a mistake in the playbook.
+var mistake = regexp.MustCompile(`^[^ ]*play\.yml:\d+:\d+: |^[^ ]*\.(yml|j2):\d+:\d+: |The error (was|appears to be)|' is undefined|^Could not find or access `)
+
+// typed is how mistakes in arguments name types: those of Python, or of the language of playbooks.
+var typed = regexp.MustCompile(` is of type .* (unable to convert|cannot be converted) .*`)
 
 // stamp is the tail of a backup's name.
 var stamp = regexp.MustCompile(`\.\d+\.\d{4}-\d\d-\d\d@\d\d:\d\d:\d\d~`)

@@ -98,6 +98,7 @@ func newRunCommand() *cobra.Command {
 	fl.BoolVarP(&f.diff, "diff", "D", false, "show what changes in files")
 	fl.StringVar(&f.rollback, "rollback", "none", "what to take back when a play that does not say fails: host, batch, all or none")
 	fl.StringArrayVar(&f.rolesPath, "roles-path", nil, "where to look for roles besides the playbook's folder")
+	fl.BoolVar(&f.forceHandlers, "force-handlers", false, "run notified handlers on failed hosts too")
 	fl.BoolVar(&f.listTasks, "list-tasks", false, "list the tasks and do nothing")
 	fl.BoolVar(&f.listTags, "list-tags", false, "list the tags and do nothing")
 	fl.BoolVar(&f.listHosts, "list-hosts", false, "list the hosts and do nothing")
@@ -123,6 +124,7 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 	if f.listTasks || f.listTags || f.listHosts || f.syntaxCheck {
 		return f.list(cmd.OutOrStdout(), o)
 	}
+	o.ForceHandlers = f.forceHandlers
 	o.Check, o.Diff, o.Tags, o.SkipTags = f.check, f.diff, splitTags(f.tags), splitTags(f.skip)
 	if o.Store, err = openStore(); err != nil {
 		return err

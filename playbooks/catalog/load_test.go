@@ -13,6 +13,7 @@ import (
 	"github.com/calroll/calroll/playbooks/catalog"
 	"github.com/calroll/calroll/playbooks/expr"
 	"github.com/calroll/calroll/playbooks/source"
+	"github.com/calroll/calroll/playbooks/value"
 	"github.com/calroll/calroll/runner/action"
 	"github.com/calroll/calroll/tasks"
 	"github.com/calroll/calroll/tasks/cluster"
@@ -57,13 +58,34 @@ func TestEveryFileIsRead(t *testing.T) {
 				t.Error(err)
 			}
 		case folder == "vars" || folder == "defaults":
-			if _, err := l.LoadVars(file); err != nil {
+			v, err := l.LoadVars(file)
+			if err != nil {
 				t.Error(err)
 			}
+			checkTemplates(t, env, v.Dict())
 		case folder == "tasks":
 			loadTasks(t, l, name)
 		}
 	})
+}
+
+// checkTemplates checks every template inside v.
+func checkTemplates(t *testing.T, env *expr.Env, v any) {
+	t.Helper()
+	switch v := v.(type) {
+	case value.Template:
+		if err := env.Check(v.Text, v.Pos); err != nil {
+			t.Error(err)
+		}
+	case *value.Dict:
+		for _, e := range v.All() {
+			checkTemplates(t, env, e)
+		}
+	case []any:
+		for _, e := range v {
+			checkTemplates(t, env, e)
+		}
+	}
 }
 
 // loadTasks reads one file of a role's tasks by including it, as include_role with tasks_from does.

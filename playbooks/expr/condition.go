@@ -17,7 +17,10 @@ func (e *Env) Condition(text string, pos source.Pos, vars Vars) (bool, error) {
 	if !IsTemplate(text) {
 		return e.condition(text, text, pos, vars)
 	}
-	p := e.parse(text, taskSyntax)
+	p, _, err := e.parseTask(text)
+	if err != nil {
+		return false, &source.Problem{Pos: pos, Msg: err.Error(), Err: err}
+	}
 	if err := p.problem(text, pos, 0); err != nil {
 		return false, err
 	}
@@ -36,6 +39,25 @@ func (e *Env) Condition(text string, pos source.Pos, vars Vars) (bool, error) {
 		return e.condition(inner, text, pos, vars)
 	}
 	return truthy(v), nil
+}
+
+// Evaluate gives the value of a bare expression with its type, which is not put through text as Template's is.
+func (e *Env) Evaluate(text string, pos source.Pos, vars Vars) (any, error) {
+	p := e.parseCondition(text)
+	if err := p.problem(text, pos, 0); err != nil {
+		return nil, err
+	}
+	r := e.render(p.tpl, vars)
+	var out any
+	err := attempt(func() {
+		out = plain(p.cond.eval(&frame{r: r}))
+		undefinedFails(out)
+		readsBack(out) // fails on undefined members
+	})
+	if err != nil {
+		return nil, r.problem("expression", text, pos, err)
+	}
+	return out, nil
 }
 
 func (r *render) usedUnsafe() bool {

@@ -3,7 +3,6 @@ package expr
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -62,16 +61,16 @@ type Options struct {
 
 // Env evaluates templates. It keeps what it has parsed, by text, and may be used by many at a time.
 type Env struct {
-	opts   Options
-	reg    *registry
-	parsed sync.Map // cacheKey -> *parsed
-	rand   func(n int) int
+	opts       Options
+	reg        *registry
+	tasks      sync.Map // text -> *parsed, in taskSyntax
+	conditions sync.Map // text -> *parsed
+	files      sync.Map // fileKey -> *parsed, in any other syntax
 }
 
-type cacheKey struct {
+type fileKey struct {
 	text string
 	syn  syntax
-	cond bool
 }
 
 type parsed struct {
@@ -92,7 +91,7 @@ func New(o Options) *Env {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Env{opts: o, reg: builtins(), rand: rand.IntN}
+	return &Env{opts: o, reg: builtins()}
 }
 
 // taskSyntax is the language in task arguments, conditions and variables.
@@ -115,28 +114,45 @@ func IsTemplate(text string) bool {
 	}
 }
 
+// parseTask reads a template in the syntax of task arguments, unless its first line asks for another.
+func (e *Env) parseTask(text string) (*parsed, string, error) {
+	if p, ok := e.tasks.Load(text); ok {
+		return p.(*parsed), text, nil
+	}
+	syn, body, err := overrides(text, taskSyntax)
+	if err != nil {
+		return nil, "", fmt.Errorf("cannot read template %s: %w", shorten(text), err)
+	}
+	if len(body) < len(text) {
+		return e.parse(body, syn), body, nil
+	}
+	p := &parsed{single: singleName(text, &syn)}
+	if strings.Contains(text, `\`) && strings.Contains(text, "{{") {
+		body = strings.TrimSuffix(body, "\n") // Ansible doubles the backslashes, and this gets lost on the way
+	}
+	p.tpl, p.err = parse(body, &taskSyntax, e.reg)
+	e.tasks.Store(text, p)
+	return p, text, nil
+}
+
 func (e *Env) parse(text string, syn syntax) *parsed {
-	key := cacheKey{text, syn, false}
-	if p, ok := e.parsed.Load(key); ok {
+	key := fileKey{text, syn}
+	if p, ok := e.files.Load(key); ok {
 		return p.(*parsed)
 	}
 	p := &parsed{}
 	p.tpl, p.err = parse(text, &syn, e.reg)
-	if p.err == nil {
-		p.single = singleName(text, &syn)
-	}
-	e.parsed.Store(key, p)
+	e.files.Store(key, p)
 	return p
 }
 
 func (e *Env) parseCondition(text string) *parsed {
-	key := cacheKey{text: text, cond: true}
-	if p, ok := e.parsed.Load(key); ok {
+	if p, ok := e.conditions.Load(text); ok {
 		return p.(*parsed)
 	}
 	p := &parsed{}
 	p.tpl, p.cond, p.err = parseCondition(text, e.reg)
-	e.parsed.Store(key, p)
+	e.conditions.Store(text, p)
 	return p
 }
 
@@ -156,11 +172,10 @@ func (e *Env) Template(text string, pos source.Pos, vars Vars) (any, error) {
 	if !IsTemplate(text) {
 		return text, nil
 	}
-	head, body, err := overrides(text, taskSyntax)
+	p, body, err := e.parseTask(text)
 	if err != nil {
-		return nil, source.Errorf(pos, "cannot read template %s: %w", shorten(text), err)
+		return nil, &source.Problem{Pos: pos, Msg: err.Error(), Err: err}
 	}
-	p := e.parse(body, head)
 	if err := p.problem(text, pos, 0); err != nil {
 		return nil, err
 	}
@@ -237,11 +252,11 @@ func (e *Env) Check(text string, pos source.Pos) error {
 	if !IsTemplate(text) {
 		return nil
 	}
-	syn, body, err := overrides(text, taskSyntax)
+	p, _, err := e.parseTask(text)
 	if err != nil {
-		return source.Errorf(pos, "cannot read template %s: %w", shorten(text), err)
+		return &source.Problem{Pos: pos, Msg: err.Error(), Err: err}
 	}
-	return e.parse(body, syn).problem(text, pos, 0)
+	return p.problem(text, pos, 0)
 }
 
 // CheckCondition is Check for a bare condition.

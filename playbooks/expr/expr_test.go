@@ -209,6 +209,21 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
+func TestEvaluate(t *testing.T) {
+	e := New(Options{})
+	vars := MapVars{"i": 5, "l": []any{1, "a"}}
+	for text, want := range map[string]any{"i + 1": 6, "l": []any{1, "a"}, "(i, 2)": []any{5, 2}, "i > 3": true, "none": nil, "'[1]'": "[1]"} {
+		if got, err := e.Evaluate(text, source.Pos{}, vars); err != nil || !Equal(got, want) {
+			t.Errorf("%s = %#v, %v; want %#v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"nope", "[nope]", "i +", ""} {
+		if got, err := e.Evaluate(text, source.Pos{}, vars); err == nil {
+			t.Errorf("%q = %#v, want an error", text, got)
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	for text, want := range map[string]string{
 		"no template":                "",

@@ -117,6 +117,9 @@ func relPath(to, from string) string {
 
 // pyJoin joins paths; one that is absolute drops those before it.
 func pyJoin(items []any) string {
+	if len(items) == 0 {
+		fail("path_join needs at least one part")
+	}
 	out := ""
 	for i, item := range items {
 		part, ok := norm(item).(string)

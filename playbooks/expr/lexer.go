@@ -200,6 +200,7 @@ func (l *lexer) raw(at int) bool {
 	if end < 0 {
 		return false
 	}
+	l.closed(end)
 	for i := end; ; {
 		j := strings.Index(l.src[i:], l.syn.blockStart)
 		if j < 0 {
@@ -208,7 +209,7 @@ func (l *lexer) raw(at int) bool {
 		j += i
 		if stop := l.wordTag(j+len(l.syn.blockStart), "endraw"); stop >= 0 {
 			l.data(l.strip(l.src[end:j], l.sign(j+len(l.syn.blockStart)), markBlock), end)
-			l.pos = stop
+			l.closed(stop)
 			return true
 		}
 		i = j + len(l.syn.blockStart)

@@ -31,6 +31,9 @@ func literalOr(s string) any {
 // literalEval reads a Python literal: numbers, text, lists, tuples, mappings, True, False and None, and JSON's true,
 // false and null. It is what Ansible does to text that looks like a list or a mapping.
 func literalEval(s string) (v any, err error) {
+	if i := strings.LastIndexByte(s, '\n'); i >= 0 && i+1 < len(s) && strings.TrimSpace(s[i:]) == "" {
+		return nil, errNotLiteral // Python takes blanks on a line of their own for an indentation
+	}
 	l := &literalReader{s: strings.TrimRight(s, " \t\n\r")}
 	defer func() {
 		if r := recover(); r != nil {

@@ -170,5 +170,3 @@ func appendQuoted(b []byte, text string, r rune, quote byte) []byte {
 	}
 	return fmt.Appendf(b, `\U%08x`, r)
 }
-
-func indexOf(s, sub string) int { return strings.Index(s, sub) }

@@ -178,16 +178,8 @@ func (s *includeStmt) exec(f *frame, out *output) {
 		}
 	}
 	if !s.ignoreMissing {
-		fail("%s", v2missing(names))
+		fail("cannot find the template %s in the search path", strings.Join(texts(names), " or "))
 	}
-}
-
-func v2missing(names []any) string {
-	texts := make([]string, len(names))
-	for i, n := range names {
-		texts[i] = pyStr(n)
-	}
-	return "cannot find the template " + strings.Join(texts, " or ") + " in the search path"
 }
 
 // include runs another template inside this one; an error in it is placed in its file.

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -440,7 +441,7 @@ func contains(v, item any) bool {
 			undefinedFails(item)
 			fail("'in <string>' requires string as left operand, not %s", typeName(item))
 		}
-		return indexOf(v, s) >= 0
+		return strings.Contains(v, s)
 	case *Dict:
 		undefinedFails(item)
 		_, ok := dictGet(v, item)

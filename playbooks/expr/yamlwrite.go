@@ -63,8 +63,11 @@ func (e *emitter) put(s string) {
 	e.column += utf8.RuneCountInString(s)
 }
 
-func (e *emitter) newLine() {
-	e.b.WriteByte('\n')
+func (e *emitter) newLine() { e.lineBreak('\n') }
+
+// lineBreak ends the line with r, which is one of Unicode's line ends.
+func (e *emitter) lineBreak(r rune) {
+	e.b.WriteRune(r)
 	e.column, e.whitespace, e.indention = 0, true, true
 }
 
@@ -189,7 +192,7 @@ func sortable(keys []any) bool {
 
 func (e *emitter) pair(k, v any) {
 	text := e.scalarText(k)
-	if utf8.RuneCountInString(text) <= 128 && !strings.Contains(text, "\n") {
+	if len(text) <= 128 && strings.IndexFunc(text, isBreak) < 0 {
 		e.node(k, true, true)
 		e.indicator(":", false, false, false)
 		e.node(v, true, false)
@@ -197,7 +200,7 @@ func (e *emitter) pair(k, v any) {
 	}
 	e.indicator("?", true, false, true)
 	e.node(k, true, false)
-	if e.flowDepth == 0 {
+	if e.flowDepth == 0 || e.column > e.width {
 		e.lineIndent()
 	}
 	e.indicator(":", true, false, true)
@@ -363,9 +366,9 @@ func (a *analysis) spaces(rs []rune, i int) {
 	}
 }
 
-// printable is libyaml's idea: the tab does not count.
+// printable is libyaml's idea: neither the tab nor the next-line character nor anything beyond 16 bits counts.
 func printable(r rune) bool {
-	return r == '\n' || r >= ' ' && r <= '~' || r == 0x85 || r >= 0xa0 && r <= 0xd7ff || r >= 0xe000 && r <= 0xfffd && r != 0xfeff || r >= 0x10000 && r <= 0x10ffff
+	return r == '\n' || r >= ' ' && r <= '~' || r >= 0xa0 && r <= 0xd7ff || r >= 0xe000 && r <= 0xfffd && r != 0xfeff
 }
 
 func (e *emitter) plain(s string, key bool) {
@@ -405,7 +408,7 @@ func (e *emitter) single(s string, key bool) {
 			if !breaks && r == '\n' {
 				e.newLine()
 			}
-			e.newLine()
+			e.lineBreak(r)
 			breaks = true
 		default:
 			if breaks {

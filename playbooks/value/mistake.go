@@ -108,7 +108,7 @@ func (m mistake) offset() int {
 	case says("expected key"), says("'-' indicator"):
 		return m.dashBefore(m.firstBad(strings.Count(before, "\n") + 1))
 	case says("not allowed in this context"), says("cannot start any token"), says("<document start>"):
-		return m.inFlow(m.firstBad(m.line))
+		return m.tabBefore(m.inFlow(m.firstBad(m.line)))
 	}
 	return -1
 }
@@ -129,6 +129,19 @@ func (m mistake) tab() int {
 	}
 	start := strings.LastIndexByte(m.text[:last], '\n') + 1
 	return start + strings.IndexByte(m.text[start:], '\t')
+}
+
+// tabBefore moves from a word to the tab that indents it; of what can never begin a word, the place stays.
+func (m mistake) tabBefore(at int) int {
+	if at < 0 || at >= len(m.text) || strings.IndexByte("@`%", m.text[at]) >= 0 {
+		return at
+	}
+	start := strings.LastIndexByte(m.text[:at], '\n') + 1
+	tab := strings.IndexByte(m.text[start:at], '\t')
+	if tab < 0 || strings.TrimSpace(m.text[start:at]) != "" {
+		return at
+	}
+	return start + tab
 }
 
 // alias is the alias that the message names, where a value may begin.

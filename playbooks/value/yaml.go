@@ -133,9 +133,9 @@ func syntaxHint(msg string, lines []string, line, col int) string {
 		return "a value that begins with {{ must be quoted: \"{{ ... }}\""
 	case strings.Contains(msg, "mapping values are not allowed"):
 		return "a value that holds \": \" must be quoted; otherwise look at the indentation"
-	case at == "[" || at == "{":
-		return "the bracket that opens here is not closed"
-	case (at == "'" || at == "\"") && !strings.Contains(msg, "expected key"):
+	case (at == "[" || at == "{") && (strings.Contains(msg, "',' or") || strings.Contains(msg, "node content")):
+		return "look for a bracket or a comma that is missing behind this one"
+	case strings.Contains(msg, "end of stream"), strings.Contains(msg, "document indicator"):
 		return "the quote that opens here is not closed"
 	}
 	return ""

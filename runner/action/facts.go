@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/calroll/calroll/playbooks/expr"
 	"github.com/calroll/calroll/playbooks/value"
 	"github.com/calroll/calroll/tasks"
 )
@@ -30,6 +31,13 @@ func setFact(_ context.Context, c *Call) (Answer, error) {
 		name := fmt.Sprint(k)
 		if name == "cacheable" {
 			continue
+		}
+		if _, written := c.Task.Args.Var(name); written && value.HasMarkers(name) {
+			rendered, err := c.Scope.Render(value.Template{Text: name, Pos: c.Task.Args.Pos(name)})
+			if err != nil {
+				return Answer{}, err
+			}
+			name = expr.String(rendered)
 		}
 		if !identifier.MatchString(name) {
 			return Answer{}, fmt.Errorf("The variable name '%s' is not valid. Variables must start with a letter or underscore character, "+

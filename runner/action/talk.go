@@ -58,7 +58,7 @@ func (c *Call) show(text string) any {
 
 type failArgs struct {
 	onController
-	Msg string `arg:"msg,default=Failed as requested from task" doc:"why"`
+	Msg any `arg:"msg,default=Failed as requested from task" doc:"why"`
 }
 
 func fail(_ context.Context, c *Call) (Answer, error) {
@@ -66,7 +66,9 @@ func fail(_ context.Context, c *Call) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	return Answer{Result: tasks.Result{Failed: true, Msg: args.Msg}}, nil
+	r := tasks.Result{Failed: true}
+	r.Set("msg", args.Msg)
+	return Answer{Result: r}, nil
 }
 
 type assertArgs struct {

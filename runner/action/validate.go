@@ -30,7 +30,7 @@ func validateArgumentSpec(_ context.Context, c *Call) (Answer, error) {
 	}
 	var r tasks.Result
 	r.Set("validate_args_context", args.Context)
-	mistakes := checkOptions(args.ArgumentSpec, given, "")
+	mistakes := append(checkOptions(args.ArgumentSpec, given, nil), checkUnknown(args.ArgumentSpec, given, nil)...)
 	if len(mistakes) == 0 {
 		r.Set("msg", "The arg spec validation passed")
 		return Answer{Result: r}, nil
@@ -38,6 +38,7 @@ func validateArgumentSpec(_ context.Context, c *Call) (Answer, error) {
 	r.Failed = true
 	r.Msg = "Validation of arguments failed:\n" + strings.Join(mistakes, "\n")
 	r.Set("argument_errors", mistakes)
+	r.Set("argument_spec_data", args.ArgumentSpec)
 	return Answer{Result: r}, nil
 }
 
@@ -62,9 +63,9 @@ func (c *Call) given(args *validateArgs) (map[string]any, error) {
 	return given, nil
 }
 
-// checkOptions compares values with a spec; path leads to them in messages.
-func checkOptions(spec, given map[string]any, path string) []string {
-	var mistakes, missing []string
+// checkOptions compares values with a spec: first what is missing, then types, choices, and what is inside; path leads to them in messages.
+func checkOptions(spec, given map[string]any, path []string) []string {
+	var missing, types, choices, inside []string
 	for _, name := range sortedNames(spec) {
 		option, _ := spec[name].(map[string]any)
 		v, ok := given[name]
@@ -74,12 +75,20 @@ func checkOptions(spec, given map[string]any, path string) []string {
 			}
 			continue
 		}
-		mistakes = append(mistakes, checkOption(name, option, v, path)...)
+		if mistake := checkType(name, option, v, path); mistake != "" {
+			types = append(types, mistake)
+			continue
+		}
+		if mistake := checkChoices(name, option, v, path); mistake != "" {
+			choices = append(choices, mistake)
+		}
+		inside = append(inside, checkInside(name, option, v, path)...)
 	}
+	var mistakes []string
 	if len(missing) > 0 {
 		mistakes = append(mistakes, "missing required arguments: "+strings.Join(missing, ", ")+foundIn(path))
 	}
-	return mistakes
+	return slices.Concat(mistakes, types, choices, inside)
 }
 
 func sortedNames(m map[string]any) []string {
@@ -91,45 +100,134 @@ func sortedNames(m map[string]any) []string {
 	return names
 }
 
-func foundIn(path string) string {
-	if path == "" {
+func foundIn(path []string) string {
+	if len(path) == 0 {
 		return ""
 	}
-	return " found in " + path
+	return " found in " + strings.Join(path, " -> ")
 }
 
-func checkOption(name string, option map[string]any, v any, path string) []string {
-	kind, _ := option["type"].(string)
-	if kind == "" {
-		kind = "str"
-	}
+func checkType(name string, option map[string]any, v any, path []string) string {
+	kind := kindOf(option, "type", "str")
 	if !hasType(kind, v) {
-		return []string{fmt.Sprintf("argument '%s' is of type %T and we were unable to convert to %s%s", name, v, kind, foundIn(path))}
+		return fmt.Sprintf("argument '%s' is of type %s%s and we were unable to convert to %s", name, typeName(v), foundIn(path), kind)
 	}
-	elements := []any{v}
-	if list, ok := v.([]any); ok {
-		elements = list
+	element := kindOf(option, "elements", "")
+	if element == "" {
+		return ""
+	}
+	for _, e := range elements(v) {
+		if !hasType(element, e) {
+			return fmt.Sprintf("Elements value for option '%s'%s is of type %s and we were unable to convert to %s", name, foundIn(path), typeName(e), element)
+		}
+	}
+	return ""
+}
+
+func kindOf(option map[string]any, key, unset string) string {
+	if kind, _ := option[key].(string); kind != "" {
+		return kind
+	}
+	return unset
+}
+
+// elements are those of a list; anything else is a list of itself, but for a text with commas.
+func elements(v any) []any {
+	switch v := v.(type) {
+	case []any:
+		return v
+	case string:
+		var list []any
+		for _, e := range strings.Split(v, ",") {
+			list = append(list, e)
+		}
+		return list
+	}
+	return []any{v}
+}
+
+// typeName is what a user of playbooks calls the type of a value.
+func typeName(v any) string {
+	switch v.(type) {
+	case map[string]any:
+		return "dict"
+	case []any:
+		return "list"
+	case string:
+		return "str"
+	case float64:
+		return "float"
+	}
+	return fmt.Sprintf("%T", v)
+}
+
+func checkChoices(name string, option map[string]any, v any, path []string) string {
+	choices, ok := option["choices"].([]any)
+	if !ok {
+		return ""
+	}
+	among := func(e any) bool {
+		return slices.ContainsFunc(choices, func(c any) bool { return fmt.Sprint(c) == fmt.Sprint(e) })
+	}
+	list, isList := v.([]any)
+	if !isList {
+		if among(v) {
+			return ""
+		}
+		return fmt.Sprintf("value of %s must be one of: %s, got: %v%s", name, joinAny(choices), v, foundIn(path))
+	}
+	if wrong := slices.DeleteFunc(slices.Clone(list), among); len(wrong) > 0 {
+		return fmt.Sprintf("value of %s must be one or more of: %s. Got no match for: %s%s", name, joinAny(choices), joinAny(wrong), foundIn(path))
+	}
+	return ""
+}
+
+// checkInside checks a dict, or each of a list of dicts, whose options are specified.
+func checkInside(name string, option map[string]any, v any, path []string) []string {
+	spec, ok := option["options"].(map[string]any)
+	if !ok {
+		return nil
 	}
 	var mistakes []string
-	for _, e := range elements {
-		mistakes = append(mistakes, checkElement(name, option, e, path)...)
+	for _, given := range dicts(v) {
+		mistakes = append(mistakes, checkOptions(spec, given, append(path[:len(path):len(path)], name))...)
 	}
 	return mistakes
 }
 
-func checkElement(name string, option map[string]any, e any, path string) []string {
-	if kind, _ := option["elements"].(string); kind != "" && !hasType(kind, e) {
-		return []string{fmt.Sprintf("Elements value for option '%s'%s is of type %T and we were unable to convert to %s", name, foundIn(path), e, kind)}
+// checkUnknown finds keys that the specs of inner options do not know.
+func checkUnknown(spec, given map[string]any, path []string) []string {
+	var mistakes, unknown []string
+	for _, name := range sortedNames(given) {
+		inner := append(path[:len(path):len(path)], name)
+		option, known := spec[name].(map[string]any)
+		if !known {
+			unknown = append(unknown, strings.Join(inner, "."))
+		} else if options, ok := option["options"].(map[string]any); ok {
+			for _, d := range dicts(given[name]) {
+				mistakes = append(mistakes, checkUnknown(options, d, inner)...)
+			}
+		}
 	}
-	if choices, ok := option["choices"].([]any); ok && !slices.ContainsFunc(choices, func(c any) bool { return fmt.Sprint(c) == fmt.Sprint(e) }) {
-		return []string{fmt.Sprintf("value of %s must be one of: %s, got: %v%s", name, joinAny(choices), e, foundIn(path))}
+	if len(unknown) > 0 {
+		mistakes = append(mistakes, fmt.Sprintf("%s. Supported parameters include: %s.", strings.Join(unknown, ", "), strings.Join(sortedNames(spec), ", ")))
 	}
-	options, _ := option["options"].(map[string]any)
-	inner, ok := e.(map[string]any)
-	if options == nil || !ok {
-		return nil
+	return mistakes
+}
+
+// dicts are the dicts that v is, or is a list of.
+func dicts(v any) []map[string]any {
+	list, ok := v.([]any)
+	if !ok {
+		list = []any{v}
 	}
-	return checkOptions(options, inner, strings.TrimPrefix(path+" -> "+name, " -> "))
+	var out []map[string]any
+	for _, e := range list {
+		if d, ok := e.(map[string]any); ok {
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 func joinAny(list []any) string {

@@ -1,5 +1,7 @@
 package machine
 
+import "slices"
+
 // part is the section of a block that a host is in.
 type part int
 
@@ -39,8 +41,11 @@ func (c *cursor) gone() bool { return c.failed || c.unreachable || c.ended }
 func (c *cursor) settled() bool { return c.failed || c.unreachable }
 
 // peek is the task the host stands before, nil at the end. Entering and leaving blocks happens here; asking again gives the same answer.
-func (c *cursor) peek() *Node {
-	for !c.gone() && len(c.stack) > 0 {
+func (c *cursor) peek() *Node { return c.peekAbove(0) }
+
+// peekAbove is peek that leaves the frames below base alone.
+func (c *cursor) peekAbove(base int) *Node {
+	for !c.gone() && len(c.stack) > base {
 		f := c.stack[len(c.stack)-1]
 		if f.next == len(f.nodes) {
 			c.leave(f)
@@ -114,11 +119,16 @@ func (c *cursor) nextHandler(total int) int {
 
 // inFlush tells that the host stands before a task that a handler included.
 func (c *cursor) inFlush() bool {
-	c.peek() // leaves frames that are done
-	for _, f := range c.stack {
-		if f.flush {
-			return true
-		}
-	}
-	return false
+	base := slices.IndexFunc(c.stack, func(f *frame) bool { return f.flush })
+	return base >= 0 && c.peekAbove(base) != nil
+}
+
+// rescuable tells that a block round the host's place has a rescue section for a failure now.
+func (c *cursor) rescuable() bool {
+	return slices.ContainsFunc(c.stack, func(f *frame) bool { return f.part == main && len(f.block.Rescue) > 0 })
+}
+
+// leavingFailed tells that an always section runs for the host after a failure.
+func (c *cursor) leavingFailed() bool {
+	return slices.ContainsFunc(c.stack, func(f *frame) bool { return f.failed })
 }

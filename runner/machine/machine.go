@@ -66,11 +66,17 @@ func (m *Machine) Step(in Input) []Output {
 	return nil
 }
 
-// Removed tells that a host of the running batch takes no part in the play at the moment: it has failed and nothing has rescued it, it
-// was lost, or it ended the play early.
+// Removed tells that a host of the running batch takes no part in the play at the moment: it has failed and nothing rescues it, it was
+// lost, or it ended the play early.
 func (m *Machine) Removed(host string) bool {
 	c := m.cursors[host]
-	return c != nil && (c.gone() || slices.ContainsFunc(c.stack, func(f *frame) bool { return f.failed }))
+	return c != nil && (c.gone() || c.leavingFailed() && !c.rescuable())
+}
+
+// Rescuable tells that a block round the host's place has a rescue section that could take a failure.
+func (m *Machine) Rescuable(host string) bool {
+	c := m.cursors[host]
+	return c != nil && c.rescuable()
 }
 
 // nextBatch starts the next batch, or ends the play.
@@ -142,7 +148,11 @@ func (m *Machine) next() []Output {
 // nextInOrder is the earliest task, from the last one on, that some host stands before, and those hosts.
 func (m *Machine) nextInOrder() (*Node, []*cursor) {
 	standing := map[*Node][]*cursor{}
+	inFlush := slices.ContainsFunc(m.hosts(), (*cursor).inFlush)
 	for _, c := range m.hosts() {
+		if inFlush && !c.inFlush() {
+			continue // it waits for the hosts whose handlers have included tasks
+		}
 		if n := c.peek(); n != nil {
 			standing[n] = append(standing[n], c)
 		}

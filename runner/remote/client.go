@@ -21,6 +21,8 @@ type Client struct {
 	out   *frameWriter
 	up    *uploader
 
+	patience time.Duration // how long Close waits for the alteration in hand
+
 	done   chan struct{} // closed when the link is over and every call has its answer
 	closed sync.Once
 
@@ -62,7 +64,7 @@ func (p *pendingCall) tell() {
 	}
 }
 
-// closePatience is how long Close waits for the alteration in hand.
+// closePatience is the usual patience of a client. A command that is killed is given three seconds of it.
 const closePatience = 10 * time.Second
 
 // pingEvery is how often an idle controller says that it is still there. See quietLimit.
@@ -70,7 +72,7 @@ const pingEvery = 30 * time.Second
 
 // newClient reads Hello and takes the stream over.
 func newClient(name string, l link, in *frameReader) (*Client, error) {
-	c := &Client{name: name, link: l, in: in, out: &frameWriter{w: l}, done: make(chan struct{}), calls: map[uint64]*pendingCall{}}
+	c := &Client{name: name, link: l, in: in, out: &frameWriter{w: l}, patience: closePatience, done: make(chan struct{}), calls: map[uint64]*pendingCall{}}
 	c.up = &uploader{c: c}
 	kind, payload, err := in.read()
 	if err != nil {
@@ -119,9 +121,9 @@ type Sent struct {
 	seen sync.Once
 }
 
-// Send sends a task without waiting for its answer, so that the next one can follow at once: it is sent ahead until Wait of
-// all earlier ones has returned. The error is a *tasks.Error;
-// after one of kind Unreachable the client is of no further use. Each Sent must be waited for.
+// Send sends a task without waiting for its answer, so that the next one can follow at once: it counts as sent ahead until
+// Wait of all earlier ones has returned, so each Sent must be waited for. The error is a *tasks.Error; after one of kind
+// Unreachable the client is of no further use.
 func (c *Client) Send(t Task) (*Sent, error) {
 	m := taskCall{Task: t}
 	m.Items = make([]Item, len(t.Items))
@@ -426,11 +428,13 @@ func (c *Client) Close() error {
 		c.mu.Lock()
 		c.closing = true
 		c.mu.Unlock()
-		_ = c.out.write(frameBye, nil) // a link that is gone needs no farewell
-		_ = c.link.CloseWrite()
+		go func() { // a frozen link takes nothing until it is closed below; one that is gone needs no farewell
+			_ = c.out.write(frameBye, nil)
+			_ = c.link.CloseWrite()
+		}()
 		select {
 		case <-c.done:
-		case <-time.After(closePatience):
+		case <-time.After(c.patience):
 			_ = c.link.Close()
 		}
 	})

@@ -36,7 +36,7 @@ const (
 	// messageLimit bounds a frame of JSON. A command may answer with 16 MiB of each output, written twice (as text and as lines).
 	messageLimit = 128 << 20
 	// chunkLimit bounds a frame of blob data.
-	chunkLimit = 256<<10 + chunkHeader
+	chunkLimit = 64<<10 + chunkHeader
 	// noiseLimit is how much may be printed before the marker.
 	noiseLimit = 1 << 20
 )
@@ -68,7 +68,7 @@ type frameReader struct {
 	counters
 }
 
-func newFrameReader(r io.Reader) *frameReader { return &frameReader{r: bufio.NewReaderSize(r, 64<<10)} }
+func newFrameReader(r io.Reader) *frameReader { return &frameReader{r: bufio.NewReaderSize(r, 16<<10)} }
 
 // read returns the next frame. io.EOF means that the stream ended between two frames.
 func (f *frameReader) read() (kind byte, payload []byte, err error) {

@@ -16,7 +16,7 @@ import (
 )
 
 // quietLimit is how long the helper waits for a word of its controller, which speaks at least every pingEvery.
-const quietLimit = 10 * time.Minute
+const quietLimit = 5 * time.Minute
 
 // Main is a program that is the helper: args are what follows Command. It serves on the standard input and output, and returns
 // the exit status. o needs only Modules and Kinds.

@@ -81,7 +81,8 @@ func pointedMap(m map[string]any) map[string]any {
 	return pointed(m).(map[string]any)
 }
 
-func whole(f float64) bool { return f == math.Trunc(f) && math.Abs(f) < 1<<53 }
+// whole tells whether JSON would show f without a point; from 1e21 on it has an exponent.
+func whole(f float64) bool { return f == math.Trunc(f) && math.Abs(f) < 1e21 }
 
 // hasWhole tells whether there is a whole float64 anywhere inside v.
 func hasWhole(v any) bool {

@@ -299,7 +299,7 @@ var plainPath = regexp.MustCompile(`^/[A-Za-z0-9/._@+,:=-]*$`)
 
 // home is the login user's home, if its name needs no quoting anywhere.
 func (op *opening) home(ctx context.Context) string {
-	p, lines, err := op.command(ctx, op.host.Login, fmt.Sprintf(`n=%s; echo "%s $n $HOME"`, op.marker, wordNote))
+	p, lines, err := op.command(ctx, op.host.Login, fmt.Sprintf(`echo; n=%s; echo "%s $n $HOME"`, op.marker, wordNote))
 	if err != nil {
 		return ""
 	}

@@ -550,7 +550,7 @@ func TestEveryCutOverSSHCanBeTakenBack(t *testing.T) {
 }
 
 func (s *site) tree(dir string) string {
-	return s.sh("cd " + dir + " && find . -type f -exec sha256sum {} + | sort; find . -printf '%p %y %m %U:%G %l' -type f -printf ' %T@ %n' -o -printf '\\n' | sort")
+	return s.sh("cd " + dir + " && find . -type f -exec sha256sum {} + | sort; find . -type f -printf '%p %m %U:%G %T@ %n\\n' -o -printf '%p %y %m %U:%G %l\\n' | sort")
 }
 
 // cutPlay plays over a connection whose relay is cut as the cutter says. It returns the frames that passed each way.

@@ -74,7 +74,7 @@ func childHost(t *testing.T, c *cutter, env ...string) Host {
 
 func startChild(t *testing.T, c *cutter, marker string, env []string) (*child, error) {
 	p := &child{cmd: exec.Command(os.Args[0], Command, "--marker", marker), cutter: c}
-	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0"), env...) // the race detector would wait a second at the end
 	p.cmd.Stderr = &p.stderr
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -282,5 +282,30 @@ func TestTidyCacheKeepsWhatIsUsed(t *testing.T) {
 	}
 	if fi, err := os.Stat(mine); err != nil || now.Sub(fi.ModTime()) > time.Hour {
 		t.Error("the helper's own folder is not marked as used")
+	}
+}
+
+func TestCloseDoesNotWaitForAHelperThatIsStopped(t *testing.T) {
+	c, err := openChild(t, t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = syscall.Kill(c.Hello().PID, syscall.SIGSTOP)
+	c.patience = 100 * time.Millisecond
+	sent := make(chan error, 1)
+	go func() { // a pipe does not take that much
+		_, err := c.Send(one("echo", map[string]any{"value": strings.Repeat("x", 1<<20)}))
+		sent <- err
+	}()
+	eventually(t, "the send to hang", func() bool {
+		if c.sendMu.TryLock() {
+			c.sendMu.Unlock()
+			return false
+		}
+		return true
+	})
+	_ = c.Close()
+	if err := <-sent; err == nil {
+		t.Error("it was sent")
 	}
 }

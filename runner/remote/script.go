@@ -11,7 +11,7 @@ const Command = "remote-serve"
 // The scripts run in the identity's POSIX sh, but the login shell in front of it may be any: csh, fish, or one with a
 // chatty start file. So each is one line in single quotes and contains no single quote (they could not be nested), no
 // backslash (fish reads it inside quotes), no exclamation mark (csh reads it inside quotes) and no newline (csh). Hence no "!"
-// for "not".
+// for "not". Each begins with an empty line, because noise need not end its last one.
 
 // shellLine is the command that runs script with sh, whatever the login shell is.
 func shellLine(script string) string {
@@ -45,7 +45,7 @@ const scriptSafe = `safe() { ` +
 // startScript executes the helper from the first folder that has it, or says what host this is and ends with 127.
 func startScript(marker string, helpers []Helper) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "n=%s; ", marker)
+	fmt.Fprintf(&b, "echo; n=%s; ", marker)
 	b.WriteString(scriptDirs)
 	b.WriteString("case $m in ")
 	for _, h := range helpers {
@@ -64,7 +64,7 @@ func startScript(marker string, helpers []Helper) string {
 // identity's own copy, which nobody else can alter, so it does not matter who could write to the stage; no more than the
 // helper's size is read from it, whatever it has become.
 func installScript(marker, stage string, h Helper) string {
-	return fmt.Sprintf("umask 077; LC_ALL=C; export LC_ALL; n=%s; g=%s; s=%d; h=%s; ", marker, stage, h.Size, h.Hash) +
+	return fmt.Sprintf("echo; umask 077; LC_ALL=C; export LC_ALL; n=%s; g=%s; s=%d; h=%s; ", marker, stage, h.Size, h.Hash) +
 		scriptDirs + scriptSafe +
 		`sum() { if command -v sha256sum >/dev/null 2>&1; then sha256sum <"$1"; ` +
 		`elif command -v shasum >/dev/null 2>&1; then shasum -a 256 <"$1"; ` +

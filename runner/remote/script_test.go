@@ -39,7 +39,7 @@ func TestScriptsRunInEveryShThereIs(t *testing.T) {
 			if r.Stderr != "" {
 				t.Errorf("%v complains: %s", shell, r.Stderr)
 			}
-			return r.Stdout
+			return strings.TrimPrefix(r.Stdout, "\n")
 		}
 		s.clean()
 		if got := run(startScript("0a1b", []Helper{s.helper})); got != "calroll-cold 0a1b Linux x86_64 0\n" {

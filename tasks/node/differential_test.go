@@ -55,7 +55,8 @@ func TestSameAsAnsible(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			root := filepath.Join(t.TempDir(), "calroll")
 			shell(t, c.setup, newDir(t, root))
-			ours := runModules(t, c, root)
+			start, runs := tree(t, root), t.TempDir()
+			ours := runModulesFor(t, c, root, runs)
 			their := theirs[c.name]
 			for i, s := range c.steps {
 				// What a failed download says of changed, and what a check without a download says, has no meaning.
@@ -66,6 +67,9 @@ func TestSameAsAnsible(t *testing.T) {
 			}
 			if our, their := tree(t, root), tree(t, their.root); our != their {
 				t.Errorf("the tree differs:\nours:\n%s\nAnsible's:\n%s", our, their)
+			}
+			if !slices.ContainsFunc(c.steps, func(s step) bool { return s.sh != "" }) {
+				undoAll(t, runs, root, start)
 			}
 		})
 	}
@@ -211,11 +215,27 @@ func rooted(v any, root string) any {
 	return v
 }
 
-// runModules runs the steps as the helper would, with the controller's half of copy and unarchive done here, and takes
-// them back at the end in a copy of the tree's description, so that every case is a proof of undo too.
+// undoAll takes a case back, so that every case is a proof of undo too.
+func undoAll(t *testing.T, runs, root, start string) {
+	t.Helper()
+	report, err := journal.Undo(t.Context(), runs, "r", journal.UndoOptions{}, tasks.NodeKinds(tasks.KindOptions{Modules: node.Modules()}))
+	if err != nil || !report.OK() {
+		t.Errorf("undo: %v %+v", err, report.Problems())
+	}
+	if end := tree(t, root); end != start {
+		t.Errorf("undone, the tree is not what it was:\nstart:\n%s\nend:\n%s", start, end)
+	}
+}
+
 func runModules(t *testing.T, c sameAs, root string) []map[string]any {
 	t.Helper()
-	runs := t.TempDir()
+	return runModulesFor(t, c, root, t.TempDir())
+}
+
+// runModulesFor runs the steps as the helper would, with the controller's half of copy and unarchive done here; runs is the
+// folder of the journal.
+func runModulesFor(t *testing.T, c sameAs, root, runs string) []map[string]any {
+	t.Helper()
 	j, err := journal.Open(runs, "r", journal.Holder{})
 	if err != nil {
 		t.Fatal(err)

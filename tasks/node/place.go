@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"crypto/sha1" //nolint:gosec // a returned value that Ansible's copy has
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -71,8 +73,10 @@ func (m *placeArgs) place(ctx context.Context, sys *tasks.Sys, content tasks.Con
 	if m.Follow {
 		target = realPath(dest)
 	}
-	same := holds(ctx, target, content)
-	if m.Backup && !same {
+	if checksum, ok := checksumIfSame(target, content); ok {
+		return m.keep(ctx, sys, target, checksum, a, r)
+	}
+	if m.Backup {
 		if err := backup(ctx, sys, target, r); err != nil {
 			return err
 		}
@@ -81,15 +85,35 @@ func (m *placeArgs) place(ctx context.Context, sys *tasks.Sys, content tasks.Con
 	if r.Changed, err = sys.WriteFile(ctx, target, content, a, o); err != nil {
 		return err
 	}
-	if sys.Check() && r.Changed && !same {
+	if sys.Check() {
 		return nil
 	}
 	r.Set("dest", target)
-	if same {
-		r.Set("path", target)
-	}
 	addInfo(r, target)
-	return addSums(r, target, !same)
+	return addSums(r, target, true)
+}
+
+// keep sees to the attributes of a file that has its content already.
+func (m *placeArgs) keep(ctx context.Context, sys *tasks.Sys, target, checksum string, a tasks.Attrs, r *tasks.Result) (err error) {
+	r.Changed, err = sys.SetAttrs(ctx, target, a)
+	r.Set("dest", target)
+	r.Set("path", target)
+	r.Set("checksum", checksum)
+	addInfo(r, target)
+	return err
+}
+
+// checksumIfSame is the SHA-1 of a regular file that holds the content; it is read once for both.
+func checksumIfSame(path string, c tasks.Content) (string, bool) {
+	st, err := os.Lstat(path)
+	if err != nil || !st.Mode().IsRegular() || st.Size() != c.Size {
+		return "", false
+	}
+	whole, short := sha256.New(), sha1.New() //nolint:gosec // a returned value that Ansible's copy has
+	if err := sums(path, whole, short); err != nil || hexOf(whole) != c.SHA256 {
+		return "", false
+	}
+	return hexOf(short), true
 }
 
 func (m *placeArgs) canPlace(sys *tasks.Sys, dest string) error {

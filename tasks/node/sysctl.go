@@ -33,7 +33,13 @@ func (*Sysctl) Rules() tasks.Rules {
 }
 
 // Run sets the parameter now, then in the file, then all of the file.
-func (m *Sysctl) Run(ctx context.Context, sys *tasks.Sys) (r tasks.Result, err error) {
+func (m *Sysctl) Run(ctx context.Context, sys *tasks.Sys) (tasks.Result, error) {
+	r, err := m.run(ctx, sys)
+	r.Changed = r.Changed && err == nil
+	return r, err
+}
+
+func (m *Sysctl) run(ctx context.Context, sys *tasks.Sys) (r tasks.Result, err error) {
 	if err := m.complete(); err != nil {
 		return r, err
 	}
@@ -110,7 +116,7 @@ func (m *Sysctl) write(ctx context.Context, sys *tasks.Sys) error {
 	} else {
 		m.file.put(m.Name, m.value)
 	}
-	_, err := sys.WriteFile(ctx, m.File.Expand(), tasks.Text([]byte(m.file.text())), tasks.Attrs{}, tasks.WriteOptions{Follow: true})
+	_, err := sys.WriteFile(ctx, m.File.Expand(), tasks.Text([]byte(m.file.text())), tasks.Attrs{}, tasks.WriteOptions{})
 	return err
 }
 

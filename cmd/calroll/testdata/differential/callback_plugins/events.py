@@ -1,6 +1,7 @@
 """Tells a run as calroll's --output json does: one event a line, so that one reader understands both."""
 import json
 
+from ansible import constants as C
 from ansible.module_utils.common.text.converters import to_text
 from ansible.plugins.callback import CallbackBase
 
@@ -43,7 +44,8 @@ class CallbackModule(CallbackBase):
         self.tell("no_hosts")
 
     def v2_playbook_on_task_start(self, task, is_conditional):
-        self.tell("task_start", task=task.get_name().strip())
+        if task.action not in C._ACTION_META:
+            self.tell("task_start", task=task.get_name().strip())
 
     def v2_playbook_on_cleanup_task_start(self, task):
         self.tell("task_start", task=task.get_name().strip())
@@ -58,6 +60,8 @@ class CallbackModule(CallbackBase):
         self.tell("retry", host=result._host.get_name())
 
     def v2_runner_on_ok(self, result):
+        if result._task.action in C._ACTION_ALL_INCLUDES:
+            return  # what is included is told instead
         self.result("host_done", result, "changed" if result._result.get("changed") else "ok")
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
@@ -70,6 +74,8 @@ class CallbackModule(CallbackBase):
         self.result("host_done", result, "unreachable")
 
     def item(self, result, status):
+        if result._task.action in C._ACTION_ALL_INCLUDES and status == "ok":
+            return
         self.result("item_done", result, status, item=self._get_item_label(result._result))
 
     def v2_runner_item_on_ok(self, result):

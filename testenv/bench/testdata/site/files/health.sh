@@ -1,3 +1,3 @@
 #!/bin/sh
 # Is the agent well?
-wget -q -O - "http://127.0.0.1:${1:-8099}/status.json" | grep -q '"state": "ready"'
+curl -fsS "http://127.0.0.1:${1:-8099}/status.json" | grep -q '"state": "ready"'

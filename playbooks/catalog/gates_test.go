@@ -1,0 +1,198 @@
+package catalog_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/calroll/calroll/playbooks/expr"
+	"github.com/calroll/calroll/playbooks/source"
+	"github.com/calroll/calroll/playbooks/value"
+)
+
+// soundFound is what host_facts finds on a host on which no gate closes.
+var soundFound = map[string]string{"systemd": "yes", "kernel": "6.1.0-18-amd64", "skew": "0", "free_var": "9000", "free_opt": "9000", "load": "0.50",
+	"cpus": "2", "runtimes": "docker", "bin_options": "rw,relatime", "modules_tree": "yes", "module_ip_set": "loaded", "module_ipip": "loadable",
+	"module_ip6_tables": "missing", "calico_active": "inactive", "cni_files": ""}
+
+const soundRest = `
+host_kubelet_argv: ""
+preflight_etcd: {failed: false, skipped: false, changed: false}
+preflight_etcd_port: {skipped: true, changed: false}
+`
+
+var soundHost = found()
+
+// found is soundHost with other things found: names and values in turn. The value "-" takes a name out.
+func found(pairs ...string) string {
+	all := maps.Clone(soundFound)
+	for i := 0; i < len(pairs); i += 2 {
+		all[pairs[i]] = pairs[i+1]
+		if pairs[i+1] == "-" {
+			delete(all, pairs[i])
+		}
+	}
+	text, _ := json.Marshal(all) // a map of strings always has JSON
+	return "host_found: " + string(text) + "\n" + soundRest
+}
+
+// closed are the gates that close on a host: "id level: says -> remedy".
+func closed(t *testing.T, hostVars string, facts ...string) []string {
+	t.Helper()
+	env := expr.New(expr.Options{})
+	scope, _ := hostScope(t, env, "preflight", hostVars, facts...)
+	v, err := scope.Evaluate("preflight_gates | selectattr('broken') | list", source.Pos{File: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, gate := range v.([]any) {
+		g := gate.(*value.Dict)
+		out = append(out, fmt.Sprintf("%v %v: %v -> %v", g.At("id"), g.At("level"), g.At("says"), g.At("remedy")))
+	}
+	return out
+}
+
+// TestGates closes each gate once, and it alone. The negative case of all of them is the sound host.
+func TestGates(t *testing.T) {
+	if got := closed(t, modernVars, soundHost); len(got) > 0 {
+		t.Fatalf("gates close on a sound host: %s", got)
+	}
+	tests := []struct{ gate, vars, facts, says string }{
+		{"P-01 stop", "", found("skew", "7"), "the clock is 7 s off"},
+		{"P-01 stop", "", found("free_var", "400"), "only 400 MB free for /var/cache/calroll"},
+		{"P-02 stop", "", found("systemd", "-"), "does not run systemd"},
+		{"P-02 stop", "", found("kernel", "3.9.1"), "kernel 3.9.1 is too old"},
+		{"P-02 warn", "calico_version: v3.30.0\n", found("kernel", "5.4.0"), "older than the 5.10"},
+		{"P-02 stop", "", found("module_ip_set", "missing"), "has no module ip_set"},
+		{"P-02 stop", "", found("module_ipip", "missing", "modules_tree", "-"), "set pool_encap to \"off\""},
+		{"P-02 stop", "calico_version: v3.1.7\n", soundHost + "ansible_facts: {architecture: aarch64}\n", "never published for aarch64"},
+		{"G-03 stop", "", soundHost + "preflight_etcd: {failed: true, msg: no quorum}\n", "etcd cannot be used from here: no quorum"},
+		{"G-03 stop", "calico_version: v2.6.12\n", soundHost + "preflight_etcd_v2: {failed: true}\n", "--enable-v2=true"},
+		{"P-10 stop", "", found("runtimes", "") + "host_runtime: \"\"\n", "no container runtime is installed and running"},
+		{"P-10 stop", "container_runtime: podman\n", soundHost, "podman is not running"},
+		{"P-10 stop", "unit_style: seed\n", found("runtimes", "podman") + "host_runtime: podman\n", "need docker"},
+		{"P-10 stop", "artifact_source: image\n", found("runtimes", "ctr") + "host_runtime: ctr\n", "with ctr"},
+		{"P-11 warn", "", found("load", "9.00"), "load average is 9.00 on 2 CPUs"},
+		{"P-12 stop", "", found("bin_options", "rw,noexec"), "read-only or noexec"},
+		{"P-19 warn", "", found("firewall", "ufw"), "ufw is active"},
+		{"P-19 warn", "with_kubernetes: true\nkubeconfig: /k\n", found("forward", "DROP"), "FORWARD"},
+		{"P-20 stop", "", found("busy_179", "yes"), "179 (BGP)"},
+		{"P-20 stop", "networking_backend: vxlan\npool_encap: vxlan-always\n", found("busy_9099", "yes"), "9099 (Felix health)"},
+		{"G-02 stop", "calico_version: v2.1.5\nwith_policy: false\nkube_version: \"1.0.6\"\n", soundHost, "Kubernetes 1.0.6 is too old"},
+		{"G-09 warn", "kube_version: v1.31.2\n", soundHost, "tested with Kubernetes 1.27 to 1.30"},
+		{"G-10 stop", "calico_version: v2.1.5\nkube_version: \"1.2.7\"\n", soundHost, "set with_policy to false"},
+		{"G-12 stop", "", found("calico_datastore", "kubernetes"), "Kubernetes datastore"},
+		{"G-25 stop", "with_kubernetes: true\n", soundHost, "set kubeconfig"},
+		{"G-33 ask", "calico_version: v3.10.4\n", soundHost, "nobody publishes a checksum for projectcalico/calicoctl/releases/download/v3.10.4/calicoctl-linux-amd64"},
+		{"G-34 stop", "", found("cni_files", "05-other.conf 10-calico.conf"), "05-other.conf, which the runtime would take before 10-calico.conflist"},
+		{"G-36 stop", "pool_cidr: 10.0.0.0/16\n", soundHost, "10.0.0.1"},
+		{"G-37 ask", "", soundHost + "host_candidates: [10.0.0.1, 10.9.0.1]\n", "10.0.0.1, 10.9.0.1"},
+		{"G-38 ask", "calico_version: v2.6.12\nallow_unverified: true\n", soundHost + "host_installed_version: 3.1.7\n", "going from 3.1.7 back to 2.6.12"},
+		{"G-39 stop", "", soundHost + "host_installed_version: 3.4.0\n", "Stop over at a release from 3.15 to 3.27"},
+		{"G-39 stop", "calico_version: v3.1.7\nallow_unverified: true\n", soundHost + "host_installed_version: 2.5.1\n", "Upgrade to 2.6.5"},
+	}
+	for _, tt := range tests {
+		got := closed(t, modernVars+tt.vars, tt.facts)
+		if tt.gate != "G-33 ask" { // old releases have no published sums; not what these cases are about
+			got = without(got, "G-33 ")
+		}
+		if len(got) != 1 || !strings.HasPrefix(got[0], tt.gate) || !strings.Contains(got[0], tt.says) {
+			t.Errorf("%q and %q: got %q, want %s ... %s", tt.vars, tt.facts, got, tt.gate, tt.says)
+		}
+	}
+}
+
+func without(lines []string, prefix string) []string {
+	var out []string
+	for _, l := range lines {
+		if !strings.HasPrefix(l, prefix) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// TestNoGate are cases near a gate in which it stays open.
+func TestNoGate(t *testing.T) {
+	tests := []struct{ vars, facts string }{
+		{"", found("cni_files", "10-calico.conf 10-calico.conflist 99-other.conf")}, // Calico's own, and one that sorts behind
+		{"cni_park_others: true\n", found("cni_files", "05-other.conf")},
+		{"pool_cidr: 10.1.0.0/16\n", soundHost},
+		{"calico_ip: 10.0.0.1/24\n", soundHost + "host_candidates: [10.0.0.1, 10.9.0.1]\n"},
+		{"", found("busy_179", "yes", "calico_active", "active")}, // it is Calico's
+		{"", soundHost + "host_installed_version: 3.28.4\n"},
+		{"", soundHost + "host_installed_version: 3.15.5\n"},
+		{"calico_version: v3.27.5\n", soundHost + "host_installed_version: 3.0.12\n"},
+		{"calico_version: v3.28.4\n", soundHost + "host_installed_version: 3.28.5\n"},                        // back within 3.x: nothing in the data changes
+		{"calico_version: v2.6.12\nallow_unverified: true\n", soundHost + "host_installed_version: 1.3.0\n"}, // the image of Calico 2.3.0
+		{"kube_version: v1.30.1\n", soundHost},
+		{"pool_encap: \"off\"\n", found("module_ipip", "-")},
+	}
+	for _, tt := range tests {
+		if got := closed(t, modernVars+tt.vars, tt.facts); len(got) > 0 {
+			t.Errorf("%q and %q: %q", tt.vars, tt.facts, got)
+		}
+	}
+}
+
+// TestSettingRules breaks each rule between settings once.
+func TestSettingRules(t *testing.T) {
+	tests := map[string]string{
+		"calico_version: latest\n":                                        "write it like v3.28.5",
+		"calico_version: v9.1.0\n":                                        "not in the version table",
+		"calico_version: v2.1.4\n":                                        "not in the version table",
+		"etcd_endpoints: []\n":                                            "etcd_endpoints is empty",
+		"etcd_endpoints: [10.0.0.9]\n":                                    "must be http(s)://HOST:PORT",
+		"etcd_endpoints: [\"http://a:1\", \"https://b:1\"]\n":             "mix http and https",
+		"etcd_endpoints: [\"https://a:1\", \"https://a:1\"]\n":            "name a member twice",
+		"etcd_key_file: \"\"\n":                                           "belong together",
+		"etcd_ca_file: \"\"\netcd_cert_file: \"\"\netcd_key_file: \"\"\n": "so etcd_ca_file",
+		"artifact_source: local\n":                                        "needs artifact_dir",
+		"checksums: {a: b}\n":                                             "64 hexadecimal digits",
+		"image_registry: https://reg/\n":                                  "without a scheme",
+		"image_delivery: preload\n":                                       "needs one entry of image_archives",
+		"cni_conf_name: calico.conf\n":                                    "two digits",
+		"cni_kubeconfig: /etc/cni/net.d/k.conf\n":                         "must not end in",
+		"cni_bin_dir: opt/cni\n":                                          "must be absolute",
+		"cni_log_level: loud\n":                                           "cni_log_level",
+		"as_number: 0\n":                                                  "between 1 and",
+		"calico_version: v3.6.5\npool_encap: vxlan-always\n":              "VXLAN needs Calico 3.7",
+		"networking_backend: vxlan\n":                                     "carries no IPIP",
+		"pool_cidr: many\n":                                               "no IPv4 network",
+		"pool_block_size: 33\n":                                           "pool_block_size",
+		"mtu: 100\n":                                                      "mtu must be",
+		"calico_ip: 10.0.0.7\n":                                           "needs its prefix length",
+		"ip_autodetection_method: guess\n":                                "ip_autodetection_method guess",
+		"unit_style: seed\nnode_runner: calicoctl\n":                      "use node_runner systemd",
+		"with_kubernetes: maybe\n":                                        "with_kubernetes must be",
+		"kubeconfig: /a\nk8s_api_endpoint: https://b\nk8s_ca_file: /c\nk8s_token: d\n": "exclude each other",
+		"k8s_api_endpoint: https://b\n": "needs k8s_ca_file",
+		"ack: [G-99]\n":                 "gates that do not exist: G-99",
+	}
+	if got := mistakes(t, ""); len(got) > 0 {
+		t.Fatalf("sound settings: %q", got)
+	}
+	for text, want := range tests {
+		if got := mistakes(t, text); len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("%q: got %q, want one with %q", text, got, want)
+		}
+	}
+}
+
+func mistakes(t *testing.T, more string) []string {
+	t.Helper()
+	env := expr.New(expr.Options{})
+	scope, _ := hostScope(t, env, "calico_settings", modernVars+more)
+	v, err := scope.Evaluate("calico_setting_mistakes", source.Pos{File: "test"})
+	if err != nil {
+		t.Fatalf("%q: %v", more, err)
+	}
+	var out []string
+	for _, m := range v.([]any) {
+		out = append(out, expr.String(m))
+	}
+	return out
+}
