@@ -37,7 +37,9 @@ func (m *Setup) Run(ctx context.Context, sys *tasks.Sys) (r tasks.Result, err er
 		return r, err
 	}
 	h := &host{env: sys.Env(), factPath: m.FactPath.Expand()}
-	h.exec = func(ctx context.Context, argv ...string) (tasks.Output, error) { return sys.Exec(ctx, tasks.Cmd{Argv: argv}) }
+	h.exec = func(ctx context.Context, argv ...string) (tasks.Output, error) {
+		return sys.Exec(ctx, tasks.Cmd{Argv: argv})
+	}
 	found := h.gather(ctx, chosen, time.Duration(m.Timeout)*time.Second)
 	if err := ctx.Err(); err != nil {
 		return r, &tasks.Error{Kind: tasks.Canceled, Op: "gather facts", Err: context.Cause(ctx)}

@@ -2,185 +2,202 @@ package facts
 
 import (
 	"context"
+	"maps"
 	"net"
-	"os"
-	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
-func network(context.Context, *Setup) found {
-	f := found{}
-	links, err := netlink.LinkList()
-	if err != nil {
-		return f
+// network lists the interfaces with their addresses, and those through which the rest of the world is reached.
+func network(_ context.Context, h *host) map[string]any {
+	n := &interfaces{byName: map[string]map[string]any{}, v4: []string{}, v6: []string{}}
+	names := h.list("/sys/class/net")
+	names = slices.DeleteFunc(names, func(name string) bool { return !h.exists("/sys/class/net/" + name + "/mtu") }) // bonding_masters is a file
+	for _, name := range names {
+		n.byName[name] = h.netInterface(name)
 	}
-	var names, v4, v6 []any
-	byIndex := map[int]map[string]any{}
-	for _, l := range links {
-		a := l.Attrs()
-		names = append(names, a.Name)
-		facts := interfaceFacts(l)
-		own4, own6 := addresses(l, facts)
-		if a.Flags&net.FlagLoopback == 0 {
-			v4, v6 = append(v4, own4...), append(v6, own6...)
-		}
-		byIndex[a.Index] = facts
-		f[factName(a.Name)] = facts
+	n.addresses()
+	facts := map[string]any{
+		"interfaces": slices.Sorted(maps.Keys(n.byName)), "all_ipv4_addresses": n.v4, "all_ipv6_addresses": n.v6,
+		"default_ipv4": n.way(net.IPv4(8, 8, 8, 8), "ipv4"), "default_ipv6": n.way(net.ParseIP("2404:6800:400a:800::1012"), "ipv6"),
 	}
-	f["interfaces"], f["all_ipv4_addresses"], f["all_ipv6_addresses"] = names, orEmpty(v4), orEmpty(v6)
-	f["default_ipv4"] = defaultRoute(netlink.FAMILY_V4, net.IPv4(8, 8, 8, 8), byIndex)
-	f["default_ipv6"] = defaultRoute(netlink.FAMILY_V6, net.ParseIP("2404:6800:400a:800::1012"), byIndex)
-	return f
-}
-
-func orEmpty(list []any) []any {
-	if list == nil {
-		return []any{}
-	}
-	return list
-}
-
-// factName is an interface's name as a variable can have it.
-func factName(name string) string {
-	return strings.NewReplacer("-", "_", ":", "_", ".", "_").Replace(name)
-}
-
-func interfaceFacts(l netlink.Link) map[string]any {
-	a := l.Attrs()
-	up := a.Flags&net.FlagUp != 0
-	dir := "/sys/class/net/" + a.Name
-	facts := map[string]any{"device": a.Name, "mtu": a.MTU, "active": up, "promisc": a.Promisc != 0, "type": "ether"}
-	switch {
-	case a.Flags&net.FlagLoopback != 0:
-		facts["type"] = "loopback"
-	case exists(dir + "/bridge"):
-		facts["type"] = "bridge"
-		facts["id"], facts["stp"] = read(dir+"/bridge/bridge_id"), read(dir+"/bridge/stp_state") == "1"
-		facts["interfaces"] = below(dir + "/brif")
-	case exists(dir + "/bonding"):
-		facts["type"] = "bonding"
-	}
-	if state := read(dir + "/operstate"); state == "down" {
-		facts["active"] = false
-	}
-	if len(a.HardwareAddr) > 0 && facts["type"] != "loopback" {
-		facts["macaddress"] = a.HardwareAddr.String()
-	}
-	if speed, err := strconv.Atoi(read(dir + "/speed")); err == nil {
-		facts["speed"] = speed
-	}
-	if driver, err := os.Readlink(dir + "/device/driver/module"); err == nil {
-		facts["module"] = filepath.Base(driver)
+	for name, i := range n.byName {
+		facts[factName(name)] = i
 	}
 	return facts
 }
 
-func below(dir string) []any {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return []any{}
+var noFactName = regexp.MustCompile(`[-:.]`)
+
+func factName(device string) string { return noFactName.ReplaceAllString(device, "_") }
+
+// linkTypes are names of the numbers in /sys/class/net/*/type.
+var linkTypes = map[string]string{"1": "ether", "32": "infiniband", "512": "ppp", "772": "loopback", "65534": "tunnel"}
+
+// netInterface is an interface without its addresses.
+func (h *host) netInterface(name string) map[string]any {
+	at := "/sys/class/net/" + name + "/"
+	i := map[string]any{"device": name, "active": h.read(at+"operstate") != "down", "type": "unknown"}
+	if mac := h.read(at + "address"); mac != "" && mac != "00:00:00:00:00:00" {
+		i["macaddress"] = mac
 	}
-	names := make([]any, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name()
+	if n, err := strconv.Atoi(h.read(at + "mtu")); err == nil {
+		i["mtu"] = n
 	}
-	return names
+	if n, err := strconv.Atoi(h.read(at + "speed")); err == nil {
+		i["speed"] = n
+	}
+	if t, ok := linkTypes[h.read(at+"type")]; ok {
+		i["type"] = t
+	}
+	if flags, err := strconv.ParseUint(h.read(at+"flags"), 0, 32); err == nil {
+		i["promisc"] = flags&unix.IFF_PROMISC != 0
+	}
+	if m := h.link(at + "device/driver/module"); m != "" {
+		i["module"] = m
+	}
+	if id := h.link(at + "device"); id != "" {
+		i["pciid"] = id
+	}
+	h.bridge(at, i)
+	h.bond(at, i)
+	return i
 }
 
-// addresses adds an interface's addresses to its facts: the first of IPv4 under ipv4, the others as secondaries.
-func addresses(l netlink.Link, facts map[string]any) (v4, v6 []any) {
-	list, err := netlink.AddrList(l, netlink.FAMILY_ALL)
-	if err != nil {
-		return nil, nil
+func (h *host) bridge(at string, i map[string]any) {
+	if !h.exists(at + "bridge") {
+		return
 	}
-	var six, second []any
-	for _, a := range list {
-		ones, _ := a.Mask.Size()
-		if ip := a.IP.To4(); ip == nil {
-			six = append(six, map[string]any{"address": a.IP.String(), "prefix": strconv.Itoa(ones), "scope": scope(a.Scope)})
-			v6 = append(v6, a.IP.String())
-			continue
+	i["type"], i["interfaces"] = "bridge", orEmpty(h.list(at+"brif"))
+	if id := h.read(at + "bridge/bridge_id"); id != "" {
+		i["id"] = id
+	}
+	if stp := h.read(at + "bridge/stp_state"); stp != "" {
+		i["stp"] = stp == "1"
+	}
+}
+
+func (h *host) bond(at string, i map[string]any) {
+	if !h.exists(at + "bonding") {
+		return
+	}
+	mode, _, _ := strings.Cut(h.read(at+"bonding/mode"), " ")
+	lacp, _, _ := strings.Cut(h.read(at+"bonding/lacp_rate"), " ")
+	i["type"], i["mode"], i["lacp_rate"], i["miimon"] = "bonding", mode, lacp, h.read(at+"bonding/miimon")
+	i["slaves"] = strings.Fields(h.read(at + "bonding/slaves"))
+	i["all_slaves_active"] = h.read(at+"bonding/all_slaves_active") == "1"
+	if p := h.read(at + "bonding/primary"); p != "" {
+		i["primary"] = p
+	}
+}
+
+// interfaces are the interfaces with their addresses.
+type interfaces struct {
+	byName map[string]map[string]any
+	v4, v6 []string // addresses that others may know us by
+	labels map[string]string
+}
+
+func (n *interfaces) addresses() {
+	n.labels = map[string]string{}
+	all, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return // without netlink there are interfaces without addresses
+	}
+	for _, a := range all {
+		link, err := net.InterfaceByIndex(a.LinkIndex)
+		if err != nil || n.byName[link.Name] == nil {
+			continue // gone meanwhile
 		}
-		entry := ipv4Facts(a, ones)
-		if facts["ipv4"] == nil {
-			facts["ipv4"] = entry
+		if a.IP.To4() != nil {
+			n.addIPv4(link.Name, a)
 		} else {
-			second = append(second, entry)
+			n.addIPv6(link.Name, a)
 		}
-		v4 = append(v4, a.IP.String())
 	}
-	if six != nil {
-		facts["ipv6"] = six
-	}
-	if second != nil {
-		facts["ipv4_secondaries"] = second
-	}
-	return v4, v6
 }
 
-func ipv4Facts(a netlink.Addr, ones int) map[string]any {
-	entry := map[string]any{"address": a.IP.String(), "netmask": net.IP(a.Mask).String(), "network": a.IP.Mask(a.Mask).String(),
-		"prefix": strconv.Itoa(ones), "broadcast": ""}
-	if a.Broadcast != nil && !a.Broadcast.Equal(a.IP) {
-		entry["broadcast"] = a.Broadcast.String()
+func (n *interfaces) addIPv4(name string, a netlink.Addr) {
+	prefix, _ := a.Mask.Size()
+	value := map[string]any{"address": a.IP.String(), "netmask": net.IP(a.Mask).String(), "network": a.IP.Mask(a.Mask).String(), "prefix": strconv.Itoa(prefix), "broadcast": ""}
+	if a.Broadcast != nil {
+		value["broadcast"] = a.Broadcast.String()
 	}
-	return entry
+	i := n.byName[name]
+	switch {
+	case a.Label != "" && a.Label != name: // eth0:1 counts as an interface of its own
+		n.byName[strings.ReplaceAll(a.Label, ":", "_")] = map[string]any{"ipv4": value}
+	case i["ipv4"] == nil:
+		i["ipv4"] = value
+	default:
+		more, _ := i["ipv4_secondaries"].([]any)
+		i["ipv4_secondaries"] = append(more, value)
+	}
+	n.labels[a.IP.String()] = first(a.Label, name)
+	if a.IP[len(a.IP)-4] != 127 {
+		n.v4 = append(n.v4, a.IP.String())
+	}
 }
 
-func scope(s int) string {
-	switch s {
-	case int(netlink.SCOPE_LINK):
-		return "link"
-	case int(netlink.SCOPE_HOST):
-		return "host"
-	case int(netlink.SCOPE_SITE):
-		return "site"
+// scopes are names of rtnetlink's scopes.
+var scopes = map[int]string{unix.RT_SCOPE_UNIVERSE: "global", unix.RT_SCOPE_SITE: "site", unix.RT_SCOPE_LINK: "link", unix.RT_SCOPE_HOST: "host"}
+
+func (n *interfaces) addIPv6(name string, a netlink.Addr) {
+	prefix, _ := a.Mask.Size()
+	more, _ := n.byName[name]["ipv6"].([]any)
+	n.byName[name]["ipv6"] = append(more, map[string]any{"address": a.IP.String(), "prefix": strconv.Itoa(prefix), "scope": scopes[a.Scope]})
+	if !a.IP.IsLoopback() {
+		n.v6 = append(n.v6, a.IP.String())
 	}
-	return "global"
 }
 
-// defaultRoute is how the host reaches a far address: the interface, its address, and the gateway.
-func defaultRoute(family int, far net.IP, byIndex map[int]map[string]any) map[string]any {
-	routes, err := netlink.RouteGet(far)
+// way is the interface and address from which a far address would be reached. Nothing is sent.
+func (n *interfaces) way(to net.IP, family string) map[string]any {
+	d := map[string]any{}
+	routes, err := netlink.RouteGet(to)
 	if err != nil || len(routes) == 0 || routes[0].Src == nil {
-		return map[string]any{}
+		return d
 	}
 	r := routes[0]
-	link := byIndex[r.LinkIndex]
-	if link == nil {
-		return map[string]any{}
+	link, err := net.InterfaceByIndex(r.LinkIndex)
+	if err != nil || n.byName[link.Name] == nil {
+		return d
 	}
-	f := map[string]any{"interface": link["device"], "address": r.Src.String()}
+	i := n.byName[link.Name]
+	d["interface"], d["address"] = link.Name, r.Src.String()
 	if r.Gw != nil {
-		f["gateway"] = r.Gw.String()
+		d["gateway"] = r.Gw.String()
 	}
 	for _, name := range []string{"macaddress", "mtu", "type"} {
-		if v, ok := link[name]; ok {
-			f[name] = v
+		if i[name] != nil {
+			d[name] = i[name]
 		}
 	}
-	f["alias"] = link["device"]
-	if family == netlink.FAMILY_V6 {
-		delete(f, "alias")
-		return withPrefix(f, link)
+	if family == "ipv4" {
+		d["alias"] = first(n.labels[r.Src.String()], link.Name)
 	}
-	if v4, ok := link["ipv4"].(map[string]any); ok {
-		for _, name := range []string{"netmask", "network", "broadcast", "prefix"} {
-			f[name] = v4[name]
-		}
+	for name, value := range addressOf(i, family, r.Src.String()) {
+		d[name] = value
 	}
-	return f
+	return d
 }
 
-func withPrefix(f, link map[string]any) map[string]any {
-	six, _ := link["ipv6"].([]any)
-	for _, e := range six {
-		if entry, ok := e.(map[string]any); ok && entry["address"] == f["address"] {
-			f["prefix"], f["scope"] = entry["prefix"], entry["scope"]
+// addressOf is what an interface says of one of its addresses.
+func addressOf(i map[string]any, family, address string) map[string]any {
+	list, _ := i["ipv6"].([]any)
+	if family == "ipv4" {
+		list, _ = i["ipv4_secondaries"].([]any)
+		list = append([]any{i["ipv4"]}, list...)
+	}
+	for _, v := range list {
+		if m, ok := v.(map[string]any); ok && m["address"] == address {
+			return m
 		}
 	}
-	return f
+	return nil
 }

@@ -56,59 +56,32 @@ var without = []string{"facter", "ohai", "python"}
 
 func nothing(context.Context, *host) map[string]any { return nil }
 
-// choose finds the collectors of a gather_subset: what is named and what that needs, without what ! names. Only ! means min without
-// those; all the others together are the same as all.
+// choose finds the collectors of a gather_subset: min and what is named, without what has ! before it, with what those need. What is
+// named itself outweighs the exclusion of a subset that it is in, and what another collector needs cannot be excluded.
 func choose(subset []string) ([]*collector, error) {
-	wanted, refused := map[string]bool{}, map[string]bool{}
-	positive := false
+	wanted, _ := expand("min")
+	named, refused := map[string]bool{}, map[string]bool{}
 	for _, word := range subset {
 		name, not := strings.CutPrefix(word, "!")
 		names, known := expand(name)
 		switch {
 		case not && name == "all":
-			for n := range names {
-				if !isMin(n) {
-					refused[n] = true
-				}
-			}
+			maps.DeleteFunc(names, func(n string, _ bool) bool { return find(n).subset == "min" })
+			maps.Copy(refused, names)
 		case not:
 			maps.Copy(refused, names)
 		case !known:
 			return nil, badSubset(name)
 		default:
-			positive = true
 			maps.Copy(wanted, names)
-		}
-	}
-	named := maps.Clone(wanted)
-	if !slices.Contains(subset, "!min") {
-		min, _ := expand("min")
-		for n := range min {
-			if !refused[n] || named[n] {
-				wanted[n] = true
+			if name != "all" && name != "min" {
+				maps.Copy(named, names)
 			}
 		}
 	}
-	for n := range refused {
-		if !explicitly(subset, n) {
-			delete(wanted, n)
-		}
-	}
-	if !positive && slices.Contains(subset, "!min") {
-		return nil, nil
-	}
+	maps.DeleteFunc(wanted, func(n string, _ bool) bool { return refused[n] && !named[n] })
 	return withNeeds(wanted), nil
 }
-
-// explicitly tells that a collector was chosen by its own name, which outweighs the exclusion of a subset that it is in.
-func explicitly(subset []string, name string) bool {
-	return slices.ContainsFunc(subset, func(word string) bool {
-		names, _ := expand(word)
-		return word != "all" && word != "min" && names[name] && !slices.Contains(subset, "!"+word)
-	})
-}
-
-func isMin(name string) bool { return find(name).subset == "min" }
 
 func find(name string) *collector {
 	i := slices.IndexFunc(collectors, func(c *collector) bool { return c.name == name })

@@ -33,9 +33,9 @@ type call struct {
 
 // settings are the keywords of a task, rendered for a host.
 type settings struct {
-	ignoreErrors, ignoreUnreachable, noLog, check, diff bool
-	timeout                                             time.Duration
-	env                                                 map[string]string
+	ignoreErrors, ignoreUnreachable, noLog, check, diff, delegateFacts bool
+	timeout                                                            time.Duration
+	env                                                                map[string]string
 }
 
 // prepared is a call that is ready for the host's module, or that has its result already.
@@ -76,6 +76,7 @@ func (c *call) settle() error {
 		return v
 	}
 	s.ignoreErrors, s.ignoreUnreachable = get(t.IgnoreErrors, false), get(t.IgnoreUnreachable, false)
+	s.delegateFacts = get(t.DelegateFacts, false)
 	s.noLog, s.check, s.diff = get(t.NoLog, false), get(t.CheckMode, c.o.Check), get(t.Diff, c.o.Diff)
 	seconds, err := t.Timeout.Get(in, 0)
 	s.timeout = time.Duration(seconds) * time.Second
@@ -190,7 +191,7 @@ func (c *call) act(ctx context.Context, p *prepared, raw *value.Dict) (*result, 
 			return &f, nil
 		}
 		if a.Forward == nil {
-			return &result{Result: a.Result, facts: a.Facts, factsAsVars: a.Vars, verbose: a.Verbose}, nil
+			return &result{Result: a.Result, facts: a.Facts, factsAsVars: a.Vars, keep: a.Keep, verbose: a.Verbose}, nil
 		}
 		p.module, p.args, p.blobs, p.finish = a.Forward.Module, a.Forward.Args, a.Forward.Blobs, a.Forward.Finish
 	}
@@ -317,7 +318,8 @@ func (c *call) finish(ctx context.Context, p *prepared, got tasks.Result) result
 }
 
 func (c *call) judgeAll(ctx context.Context, p *prepared, r result) result {
-	r.loop, r.label = p.loop, p.label
+	r.loop, r.label, r.via = p.loop, p.label, p.via
+	r.delegateFacts = p.via != "" && c.set.delegateFacts
 	if r.unreachable() {
 		return r
 	}
@@ -425,7 +427,7 @@ func (c *call) again(ctx context.Context, p *prepared) result {
 	next.loop, next.label = p.loop, p.label
 	if next.result != nil {
 		r := *next.result
-		r.loop, r.label = p.loop, p.label
+		r.loop, r.label, r.via = p.loop, p.label, p.via
 		return c.judge(p.scope, r)
 	}
 	got := c.send(ctx, []*prepared{next})[0]

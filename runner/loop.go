@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/calroll/calroll/playbooks/expr"
@@ -70,6 +71,12 @@ func (c *call) lookup(terms any) ([]any, error) {
 	list, ok := terms.([]any)
 	if !ok {
 		list = []any{terms}
+	}
+	if d, ok := terms.(*value.Dict); ok && slices.Contains([]string{"items", "list", "indexed_items"}, c.task.Loop.Lookup) {
+		list = nil // the keys, as Python goes over a dict
+		for k := range d.All() {
+			list = append(list, k)
+		}
 	}
 	return c.env.Lookup(c.task.Loop.Lookup, list, nil, c.task.Loop.Pos, c.scope)
 }

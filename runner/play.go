@@ -186,7 +186,7 @@ func (p *play) show(c *call, o *outcome) {
 	if o.result.include != nil || len(o.result.includes) > 0 {
 		return // bringIn counts it
 	}
-	if _, meta := o.result.more["meta"]; meta {
+	if c.task.Module == "meta" {
 		return
 	}
 	e := c.event(event.HostDone, o.result)
@@ -243,6 +243,13 @@ func (p *play) apply(r *ref, want machine.Run, outcomes []outcome) {
 func (p *play) applyTo(name string, t *playbooks.Task, o outcome) {
 	hv := p.world.Host(name)
 	for _, r := range o.result.each() {
+		hv := hv
+		if r.delegateFacts {
+			hv = p.world.Host(r.via)
+		}
+		if r.keep {
+			hv.AddFacts(r.facts)
+		}
 		switch {
 		case r.facts != nil && r.factsAsVars:
 			hv.IncludeVars(r.facts)

@@ -18,16 +18,19 @@ type result struct {
 	more        map[string]any // further registered values: attempts, results, skip_reason
 	facts       *value.Dict    // set by set_fact or include_vars
 	factsAsVars bool           // include_vars
-	loop        *value.Dict    // the loop's variables, for one item
-	label       any
-	include     *inclusion   // of one include
-	includes    []*inclusion // of a loop over includes
-	verbose     bool
-	retried     bool
-	via         string   // the host it was delegated to
-	items       []result // of a loop
-	pos         source.Pos
-	hint        string
+	keep        bool           // facts that count as facts of the host too
+	// delegateFacts gives the facts to the host that the task was delegated to.
+	delegateFacts bool
+	loop          *value.Dict // the loop's variables, for one item
+	label         any
+	include       *inclusion   // of one include
+	includes      []*inclusion // of a loop over includes
+	verbose       bool
+	retried       bool
+	via           string   // the host it was delegated to
+	items         []result // of a loop
+	pos           source.Pos
+	hint          string
 }
 
 // inclusion is what an include task brings in.
@@ -64,11 +67,21 @@ func (r result) vars() *value.Dict {
 		m["unreachable"] = true
 		delete(m, "failed")
 	}
+	if !r.Failed && !r.ran() {
+		delete(m, "failed")
+	}
 	d, _ := value.FromGo(m).(*value.Dict)
 	for k, v := range r.loop.All() {
 		d.Set(k, v)
 	}
 	return d
+}
+
+// ran tells that a module or an action has answered: Ansible gives skipped tasks and sums of loops no "failed".
+func (r result) ran() bool {
+	_, skipped := r.more["skip_reason"]
+	_, sum := r.more["results"]
+	return !skipped && !sum
 }
 
 // shown is the result as printers show it.

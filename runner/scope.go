@@ -17,7 +17,7 @@ func newWorld(o Options) *vars.World {
 		limit = o.Limit
 	}
 	magic := value.NewDict("ansible_check_mode", o.Check, "ansible_diff_mode", o.Diff, "ansible_forks", o.Forks, "ansible_verbosity", verbosity,
-		"ansible_run_tags", texts(or1(o.Tags, "all")), "ansible_skip_tags", texts(o.SkipTags), "ansible_version", version(), "ansible_inventory_sources", texts(o.Sources))
+		"ansible_run_tags", texts(or1(o.Tags, "all")), "ansible_skip_tags", texts(o.SkipTags), "ansible_version", version(), "ansible_inventory_sources", texts(o.Sources), "ansible_config_file", nil)
 	if limit != nil {
 		magic.Set("ansible_limit", limit)
 	}
@@ -79,7 +79,35 @@ func (p *play) scope(r *ref, host string) *vars.Scope {
 		role := roleVars(r.task.Role)
 		t.Role = &role
 	}
+	var set bool
+	if t.Delegate, set = r.task.DelegateTo.Constant(); !set && r.task.DelegateTo.IsSet() {
+		t.Delegate, _ = r.task.DelegateTo.Get(render(p.world.Host(host).Task(t)), "") // one that needs the item of a loop has to do without
+	}
+	t.Connection = p.connectionVars(r.task, or(t.Delegate, host), t.Delegate != "")
 	return p.world.Host(host).Task(t)
+}
+
+// connectionVars are ansible_host and the like as Ansible gives them to every task that has no such variables of its own.
+func (p *play) connectionVars(t *playbooks.Task, target string, delegated bool) *value.Dict {
+	address := target
+	if delegated {
+		if v, ok, err := p.world.Host(target).Scope().Lookup("ansible_host"); ok && err == nil {
+			address = expr.String(v)
+		}
+	}
+	d := value.NewDict("ansible_host", address, "ansible_ssh_host", address, "ansible_connection", or(constantOr(t.Connection, p.o.Login.Connection), "ssh"))
+	if user := constantOr(t.RemoteUser, p.o.Login.User); user != "" {
+		d.Set("ansible_user", user)
+		d.Set("ansible_ssh_user", user)
+	}
+	return d
+}
+
+func constantOr(s playbooks.Setting[string], otherwise string) string {
+	if v, ok := s.Constant(); ok {
+		return v
+	}
+	return otherwise
 }
 
 // render is how a Setting is rendered in a scope.

@@ -170,13 +170,14 @@ func boolChoice(b bool, choices []string) string {
 func (s *Spec) checkRequired(given map[string]any, isTemplate func(any) bool) []ArgError {
 	var errs []ArgError
 	has := func(name string) bool { v, ok := given[name]; return ok && v != nil }
+	sure := func(name string) bool { return has(name) && (isTemplate == nil || !isTemplate(given[name])) } // a template may be omitted
 	for _, a := range s.Args {
 		if a.Required && !has(a.Name) {
 			errs = append(errs, ArgError{Arg: a.Name, Msg: "is required"})
 		}
 	}
 	for _, group := range s.Rules.MutuallyExclusive {
-		if n := count(group, has); n > 1 {
+		if n := count(group, sure); n > 1 {
 			errs = append(errs, ArgError{Msg: "only one may be given of " + strings.Join(group, ", ")})
 		}
 	}

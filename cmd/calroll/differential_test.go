@@ -239,7 +239,6 @@ type line struct {
 	Action  string                    `json:"action"`
 	Handler bool                      `json:"handler"`
 	Host    string                    `json:"host"`
-	Via     string                    `json:"delegated_to"`
 	Hosts   []string                  `json:"hosts"`
 	Status  string                    `json:"status"`
 	Item    any                       `json:"item"`
@@ -317,6 +316,9 @@ func (l line) told() string {
 	case "retry":
 		return l.Host + " retry"
 	case "item_done":
+		if l.Item == "(censored due to no_log)" {
+			l.Item = nil // Ansible has no words for it
+		}
 		return fmt.Sprintf("%s item %s %s", l.Host, inJSON(l.Item), l.outcome())
 	case "host_done":
 		return l.Host + " " + l.outcome()
@@ -344,9 +346,6 @@ func (l line) outcome() string {
 	}
 	if l.Result["unreachable"] == true {
 		status, l.Result = "unreachable", nil // each tool has its words for it
-	}
-	if l.Via != "" {
-		status += " by " + l.Via
 	}
 	for _, k := range statuses {
 		delete(l.Result, k)
@@ -396,7 +395,7 @@ func temporary(v any) bool {
 }
 
 // mistake is how each tool begins to tell of a mistake in the playbook.
-var mistake = regexp.MustCompile(`^[^ ]*play\.yml:\d+:\d+: |^[^ ]*\.(yml|j2):\d+:\d+: |The error (was|appears to be)|' is undefined|^Could not find or access `)
+var mistake = regexp.MustCompile(`^[^ ]*play\.yml:\d+:\d+: |^[^ ]*\.(yml|j2):\d+:\d+: |The error (was|appears to be)|' is undefined|^Could not find or access |^An unhandled exception occurred|^Invalid data passed to 'loop'`)
 
 // typed is how mistakes in arguments name types: those of Python, or of the language of playbooks.
 var typed = regexp.MustCompile(` is of type .* (unable to convert|cannot be converted) .*`)

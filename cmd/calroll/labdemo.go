@@ -98,11 +98,11 @@ func (d *demo) install(ctx context.Context, here *site.Site) error {
 		return err
 	}
 	d.say("What runs now: the unit on a host, its BGP sessions, the nodes in etcd")
-	if err := d.show(ctx, "systemctl is-active calico-node; /usr/local/bin/calicoctl --config /etc/calico/calicoctl.cfg get nodes -o wide 2>&1; calicoctl node status"); err != nil {
+	if err := d.show(ctx, "systemctl is-active calico-node; calicoctl get nodes -o wide --config=/etc/calico/calicoctl.cfg; calicoctl node status"); err != nil {
 		return err
 	}
 	out, err := here.Etcd.Command(ctx, "get", "/calico/resources/v3/projectcalico.org/nodes/", "--prefix", "--keys-only").CombinedOutput()
-	fmt.Fprintf(d.out, "$ etcdctl get --prefix --keys-only .../nodes/\n%s", out)
+	fmt.Fprintf(d.out, "$ etcdctl get --prefix --keys-only .../nodes/\n%s", strings.ReplaceAll(string(out), "\n\n", "\n"))
 	return err
 }
 

@@ -62,7 +62,7 @@ func TestGates(t *testing.T) {
 	}
 	tests := []struct{ gate, vars, facts, says string }{
 		{"P-01 stop", "", found("skew", "7"), "the clock is 7 s off"},
-		{"P-01 stop", "", found("free_var", "400"), "only 400 MB free for /var/cache/calroll"},
+		{"P-01 stop", "", found("free_var", "400"), "only 400 MB free for /var/cache/calroll-artifacts"},
 		{"P-02 stop", "", found("systemd", "-"), "does not run systemd"},
 		{"P-02 stop", "", found("kernel", "3.9.1"), "kernel 3.9.1 is too old"},
 		{"P-02 warn", "calico_version: v3.30.0\n", found("kernel", "5.4.0"), "older than the 5.10"},

@@ -34,6 +34,11 @@ func (m magic) get(s *Scope, name string) (any, bool) {
 	switch name {
 	case "hostvars":
 		return s.others, true
+	case "ansible_delegated_vars":
+		if m.task.Delegate == "" {
+			return nil, false
+		}
+		return value.NewDict(m.task.Delegate, everything{m.world.Host(m.task.Delegate).Scope()}), true
 	case "vars":
 		return everything{s}, true
 	case "environment":
@@ -74,7 +79,11 @@ func (m magic) ofPlay(name string) (any, bool) {
 func (m magic) ofRole(name string) (any, bool) {
 	switch name {
 	case "ansible_search_path":
-		return list(m.task.Search), m.task.Search != nil
+		dirs := make([]string, len(m.task.Search))
+		for i, dir := range m.task.Search {
+			dirs[i] = absolute(dir)
+		}
+		return list(dirs), len(dirs) > 0
 	case "ansible_play_role_names", "role_names":
 		named, _ := m.world.roleNames()
 		return list(named), true

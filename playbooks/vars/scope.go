@@ -20,6 +20,8 @@ type Task struct {
 	Loops       *value.Dict // loop variables of the includes around it
 	Search      []string    // ansible_search_path
 	Environment []any       // the environment keywords, which may hold templates
+	Connection  *value.Dict // how the task connects (ansible_host and the like), where no variable says otherwise
+	Delegate    string      // the host that the task is delegated to
 }
 
 // layer is one step of a Scope. A Dict or Vars that is nil has nothing.
@@ -62,6 +64,7 @@ func (h *Host) Scope() *Scope { return h.Task(Task{}) }
 func (h *Host) Task(t Task) *Scope {
 	w := h.world
 	s := &Scope{world: w, host: h, magic: magic{world: w, host: h, task: t}, others: &hostVars{world: w}}
+	s.add("connection", t.Connection, nil)
 	for _, r := range w.play.Roles {
 		s.addVars("role defaults", r.Defaults)
 	}

@@ -15,7 +15,8 @@
 //	play vars_files, play vars
 //	facts
 //	inventory: host_vars files, inventory_hostname and the like, host, groups, all (inventory.Layers)
-//	defaults of the task's role, then of all roles of the play       lowest
+//	defaults of the task's role, then of all roles of the play
+//	how the task connects: ansible_host, ansible_connection, ansible_user   lowest
 //
 // hostvars shows a host as it is without any play: no play, role or task variables. A template there that needs one of these
 // is undefined (Ansible 2.14 gives the template's text instead).

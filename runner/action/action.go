@@ -54,6 +54,7 @@ type Answer struct {
 	Forward *Forward    // not nil: Result does not count, the module's does
 	Facts   *value.Dict // set_fact and include_vars: the variables to set
 	Vars    bool        // Facts have the precedence of include_vars, not of set_fact
+	Keep    bool        // Facts count as facts of the host too
 	Verbose bool        // the result is printed at any verbosity
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/calroll/calroll/playbooks"
 	"github.com/calroll/calroll/playbooks/expr"
 	"github.com/calroll/calroll/playbooks/value"
 	"github.com/calroll/calroll/tasks"
@@ -43,12 +44,25 @@ func setFact(_ context.Context, c *Call) (Answer, error) {
 			return Answer{}, fmt.Errorf("The variable name '%s' is not valid. Variables must start with a letter or underscore character, "+
 				"and contain only letters, numbers and underscores.", name)
 		}
-		facts.Set(name, v)
+		facts.Set(name, wordOfTruth(v))
 	}
 	if facts.Len() == 0 {
 		return Answer{}, errors.New("No key/value pairs provided, at least one is required for this action to succeed")
 	}
-	return Answer{Result: tasks.Result{Facts: goDict(facts)}, Facts: facts}, nil
+	keep, err := boolArg(c.Args, "cacheable")
+	return Answer{Result: tasks.Result{Facts: goDict(facts)}, Facts: facts, Keep: keep}, err
+}
+
+// wordOfTruth makes true and false of the words that set_fact takes for them, quoted or not.
+func wordOfTruth(v any) any {
+	s, _ := v.(string)
+	switch strings.ToLower(s) {
+	case "yes", "true":
+		return true
+	case "no", "false":
+		return false
+	}
+	return v
 }
 
 func goDict(d *value.Dict) map[string]any {
@@ -89,9 +103,47 @@ func includeVars(_ context.Context, c *Call) (Answer, error) {
 	if args.Name != "" {
 		vars = value.NewDict(args.Name, vars)
 	}
+	for i := range files {
+		files[i] = absolute(files[i])
+	}
 	r := tasks.Result{}
 	r.Set("ansible_included_var_files", files)
+	r.Set("ansible_facts", asWritten(vars))
 	return Answer{Result: r, Facts: vars, Vars: true}, nil
+}
+
+// absolute is the path as users of another folder need it; a file of the catalogue has no other name.
+func absolute(file string) string {
+	if strings.HasPrefix(file, playbooks.CatalogPrefix) {
+		return file
+	}
+	if abs, err := filepath.Abs(file); err == nil {
+		return abs
+	}
+	return file
+}
+
+// asWritten is v with the text of templates in their place.
+func asWritten(v any) any {
+	switch v := v.(type) {
+	case *value.Dict:
+		out := map[string]any{}
+		for k, e := range v.All() {
+			out[fmt.Sprint(k)] = asWritten(e)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = asWritten(v[i])
+		}
+		return out
+	case value.Template:
+		return v.Text
+	case value.Vault:
+		return "(encrypted)"
+	}
+	return v
 }
 
 func (c *Call) varsFiles(args *includeVarsArgs) ([]string, error) {

@@ -33,11 +33,12 @@ func debug(_ context.Context, c *Call) (Answer, error) {
 		return Answer{Result: r}, nil
 	}
 	var r tasks.Result
+	msg, given := c.Args["msg"]
 	switch {
 	case args.Var != "":
 		r.Set(args.Var, c.show(args.Var))
-	case c.Args["msg"] != nil:
-		r.Set("msg", c.Args["msg"])
+	case given:
+		r.Set("msg", msg)
 	default:
 		r.Set("msg", "Hello world!")
 	}
@@ -76,7 +77,7 @@ type assertArgs struct {
 	That       []any `arg:"that,required" doc:"conditions that must hold"`
 	FailMsg    any   `arg:"fail_msg,alias=msg" doc:"what to say when one does not"`
 	SuccessMsg any   `arg:"success_msg" doc:"what to say when all do"`
-	Quiet      bool  `arg:"quiet,default=false" doc:"leave the conditions out of the result"`
+	Quiet      bool  `arg:"quiet,default=false" doc:"say nothing when all hold"`
 }
 
 func assert(_ context.Context, c *Call) (Answer, error) {
@@ -119,10 +120,8 @@ func (c *Call) holds(that any) (bool, error) {
 func assertFailed(args *assertArgs, that any) tasks.Result {
 	r := tasks.Result{Failed: true}
 	r.Set("msg", orDefault(args.FailMsg, "Assertion failed"))
-	if !args.Quiet {
-		r.Set("assertion", that)
-		r.Set("evaluated_to", false)
-	}
+	r.Set("assertion", that)
+	r.Set("evaluated_to", false)
 	return r
 }
 

@@ -45,7 +45,7 @@ func TestFramesArriveAsTheyWereSent(t *testing.T) {
 				t.Fatalf("got %q, %d bytes, %v", kind, len(payload), err)
 			}
 		}
-		if _, _, err := r.read(); err != io.EOF {
+		if _, _, err := r.read(); !errors.Is(err, io.EOF) {
 			t.Fatalf("at the end: %v", err)
 		}
 		if r.bytes.Load() != w.bytes.Load() || r.frames.Load() != w.frames.Load() || int64(size) != w.bytes.Load() {
@@ -116,13 +116,13 @@ func TestMarkerIsFoundInWhateverTheHostPrints(t *testing.T) {
 		}
 	}
 	var noise tail
-	if _, err := newFrameReader(strings.NewReader(strings.Repeat("y\n", noiseLimit))).readLine("0a1b", &noise); err == nil || err == io.EOF {
+	if _, err := newFrameReader(strings.NewReader(strings.Repeat("y\n", noiseLimit))).readLine("0a1b", &noise); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("endless noise: %v", err)
 	}
 	if len(noise.kept) > tailKept {
 		t.Errorf("kept %d bytes of it", len(noise.kept))
 	}
-	if _, err := newFrameReader(strings.NewReader("calroll-hello 0a1b")).readLine("0a1b", new(tail)); err != io.EOF {
+	if _, err := newFrameReader(strings.NewReader("calroll-hello 0a1b")).readLine("0a1b", new(tail)); !errors.Is(err, io.EOF) {
 		t.Errorf("a marker without its newline: %v", err)
 	}
 }

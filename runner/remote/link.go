@@ -49,6 +49,9 @@ func (l *processLink) Close() error {
 	return nil
 }
 
+// kill is Close where nobody asks for its error, which is always nil.
+func (l *processLink) kill() { _ = l.Close() }
+
 func (l *processLink) why(err error) string {
 	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.ErrClosedPipe) {
 		_ = l.Kill()

@@ -128,7 +128,7 @@ func (op *opening) start(ctx context.Context) (*Client, error) {
 	for {
 		l, err := lines.next()
 		if err != nil {
-			defer p.Close()
+			defer p.kill()
 			return nil, op.explain(ctx, p, lines, &cold, err)
 		}
 		switch l.word {
@@ -141,8 +141,8 @@ func (op *opening) start(ctx context.Context) (*Client, error) {
 		case wordCold:
 			f := append(strings.Fields(l.text), "", "")
 			cold.system, cold.machine, cold.broken = f[0], f[1], ""
-			defer p.Close()
-			p.wait()
+			defer p.kill()
+			_, _ = p.wait() // frees its place on the connection; how it ended was said already
 			return nil, &cold
 		case wordNote:
 			cold.notes = append(cold.notes, l.text)
@@ -176,7 +176,7 @@ func (op *opening) explain(ctx context.Context, p *processLink, lines *lineReade
 	switch {
 	case waitErr != nil:
 		return op.hostError(waitErr)
-	case err != io.EOF:
+	case !errors.Is(err, io.EOF):
 		return op.hostError(err)
 	case cold.broken != "":
 		cold.broken = fmt.Sprintf("%s ended with status %d%s", cold.broken, exit, lines.heard(p))
@@ -304,12 +304,12 @@ func (op *opening) home(ctx context.Context) string {
 		return ""
 	}
 	defer lines.end()
-	defer p.Close()
+	defer p.kill()
 	l, err := lines.next()
 	if err != nil || !plainPath.MatchString(l.text) {
 		return ""
 	}
-	p.wait()
+	_, _ = p.wait() // frees its place on the connection; how it ended was said already
 	return l.text
 }
 
@@ -346,14 +346,14 @@ func (op *opening) runInstall(ctx context.Context, h Helper, stage string) (note
 		return nil, line{}, err
 	}
 	defer lines.end()
-	defer p.Close()
+	defer p.kill()
 	for {
 		l, err := lines.next()
 		if err != nil {
 			return nil, line{}, op.explain(ctx, p, lines, &coldHost{}, err)
 		}
 		if l.word != wordNote {
-			p.wait()
+			_, _ = p.wait() // frees its place on the connection; how it ended was said already
 			return notes, l, nil
 		}
 		notes = append(notes, l.text)
@@ -369,6 +369,6 @@ func (op *opening) remove(ctx context.Context, stage string) {
 		return
 	}
 	defer lines.end()
-	defer p.Close()
+	defer p.kill()
 	_, _ = lines.next()
 }

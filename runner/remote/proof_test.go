@@ -297,7 +297,7 @@ func (p proof) check(t *testing.T, what string) {
 func measure(t *testing.T) (out, in int, playPoints, undoPoints []string) {
 	p := newProof(t)
 	c := &cutter{}
-	count := filepath.Join(p.dir + ".points")
+	count := p.dir + ".points"
 	client, err := openChild(t, p.state, c, envCount+"="+count)
 	if err != nil {
 		t.Fatal(err)
@@ -418,8 +418,11 @@ func cutInUndo(t *testing.T, p proof, k int) error {
 }
 
 func mustBe(kind tasks.Kind, err error) error {
-	if got := tasks.KindOf(err); got != kind {
-		return fmt.Errorf("the cut did not happen: %v", err)
+	switch got := tasks.KindOf(err); {
+	case err == nil:
+		return errors.New("the cut did not happen")
+	case got != kind:
+		return fmt.Errorf("not what a cut looks like: %w", err)
 	}
 	return nil
 }

@@ -109,7 +109,7 @@ func (s *server) recorder() tasks.Recorder {
 func (s *server) begin(ctx context.Context, payload []byte) error {
 	var b beginCall
 	if err := json.Unmarshal(payload, &b); err != nil {
-		return fmt.Errorf("%w: %v", errProtocol, err)
+		return fmt.Errorf("%w: %w", errProtocol, err)
 	}
 	s.book.close()
 	j, err := journal.Open(s.o.StateDir, b.Run, b.Holder)
@@ -143,7 +143,7 @@ func beginError(err error) error {
 func (s *server) undo(ctx context.Context, payload []byte) (journal.Report, error) {
 	var u undoCall
 	if err := json.Unmarshal(payload, &u); err != nil {
-		return journal.Report{}, fmt.Errorf("%w: %v", errProtocol, err)
+		return journal.Report{}, fmt.Errorf("%w: %w", errProtocol, err)
 	}
 	if s.book.seat.file == nil {
 		if err := s.book.seat.take(ctx, s.o.StateDir, u.Holder); err != nil {
@@ -162,7 +162,7 @@ func (s *server) undo(ctx context.Context, payload []byte) (journal.Report, erro
 func (s *server) commit(ctx context.Context, payload []byte) error {
 	var b beginCall
 	if err := json.Unmarshal(payload, &b); err != nil {
-		return fmt.Errorf("%w: %v", errProtocol, err)
+		return fmt.Errorf("%w: %w", errProtocol, err)
 	}
 	if err := journal.Commit(ctx, s.o.StateDir, b.Run, b.Holder); err != nil {
 		return err

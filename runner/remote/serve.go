@@ -173,7 +173,7 @@ func (s *server) take(kind byte, payload []byte) error {
 func (s *server) takeCancel(payload []byte) error {
 	var c cancelCall
 	if err := json.Unmarshal(payload, &c); err != nil {
-		return fmt.Errorf("%w: %v", errProtocol, err)
+		return fmt.Errorf("%w: %w", errProtocol, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -212,7 +212,7 @@ func (s *server) do(w work) error {
 	}
 	var c call
 	if err := json.Unmarshal(w.payload, &c); err != nil {
-		return fmt.Errorf("%w: %v", errProtocol, err)
+		return fmt.Errorf("%w: %w", errProtocol, err)
 	}
 	ctx := s.enter(c.ID)
 	defer s.leave(c.ID)

@@ -12,7 +12,7 @@ import (
 func (s *server) task(ctx context.Context, payload []byte) error {
 	t := taskCall{}
 	if err := decode(payload, &t); err != nil {
-		return fmt.Errorf("%w: %v", errProtocol, err)
+		return fmt.Errorf("%w: %w", errProtocol, err)
 	}
 	if !t.Ahead {
 		s.fails = false // the controller knows all results and goes on all the same

@@ -80,6 +80,7 @@ type undo struct {
 	journal  *Journal
 	kinds    tasks.Kinds
 	report   *Report
+	failed   []Entry
 	restored bool // this undo has restored something, or an earlier one, which was cut, may have
 }
 
@@ -105,6 +106,9 @@ func (u *undo) run(ctx context.Context, entries []Entry) error {
 	if err := u.refresh(ctx, refreshes); err != nil {
 		return err
 	}
+	if err := u.retry(ctx); err != nil {
+		return err
+	}
 	if u.DownTo == 0 && u.report.OK() {
 		return u.journal.write(ctx, line{What: "ended", At: time.Now().UTC()}, true)
 	}
@@ -125,9 +129,25 @@ func (u *undo) restore(ctx context.Context, e Entry) error {
 	if err := u.note(ctx, e, out, err); err != nil {
 		return err
 	}
+	if out == tasks.Undoable {
+		u.failed = append(u.failed, e)
+	}
 	u.restored = u.restored || out == tasks.Restored || out == tasks.Forced
 	if settled(out) && kept.Path != "" { // also so that a file that was never replaced has one name again
 		_ = os.RemoveAll(kept.Path)
+	}
+	return nil
+}
+
+// retry tries once more what could not be restored before the refreshes: it may have been in use by what has been restarted since
+// (an image by its container).
+func (u *undo) retry(ctx context.Context) error {
+	failed := u.failed
+	for _, e := range failed {
+		u.report.Items = slices.DeleteFunc(u.report.Items, func(i Item) bool { return i.Seq == e.Seq })
+		if err := u.restore(ctx, e); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ class CallbackModule(CallbackBase):
         r = dict(result._result)
         diff = r.pop("diff", None) or []
         self.tell(event, host=result._host.get_name(), status=status, result=r, diff=diff if isinstance(diff, list) else [diff],
-                  action=result._task.action.split(".")[-1], delegated_to=(r.get("_ansible_delegated_vars") or {}).get("ansible_delegated_host", ""), **more)
+                  action=result._task.action.split(".")[-1], **more)
 
     def v2_playbook_on_play_start(self, play):
         self.tell("play_start", play=play.get_name().strip())
