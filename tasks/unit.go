@@ -198,7 +198,10 @@ func (s *Sys) setUnitAspect(ctx context.Context, c *dbus.Conn, name, aspect stri
 		return true, err
 	}
 	s.step("unit " + after)
-	return true, nil
+	if aspect == "active" {
+		return true, nil
+	}
+	return true, s.DaemonReload(ctx) // as systemctl does, so that the new links count
 }
 
 func alterUnit(ctx context.Context, c *dbus.Conn, name, aspect string, yes bool, want UnitState) error {
@@ -217,10 +220,7 @@ func alterUnit(ctx context.Context, c *dbus.Conn, name, aspect string, yes bool,
 	default:
 		_, err = c.UnmaskUnitFilesContext(ctx, []string{name}, false)
 	}
-	if err != nil {
-		return err
-	}
-	return c.ReloadContext(ctx) // as systemctl does, so that the new links count
+	return err
 }
 
 // unitJob starts a job and waits for its result.
@@ -435,6 +435,9 @@ func (u *unitState) note(path string) {
 	u.stale = true
 }
 
+// noteLinks tells that links of a unit were restored.
+func (u *unitState) noteLinks() { u.note(unitLinks) }
+
 // settle reloads systemd if a unit file was restored since the last time, and with first also if it was not reloaded yet.
 func (u *unitState) settle(ctx context.Context, first bool) error {
 	u.mu.Lock()
@@ -459,13 +462,6 @@ func (k unitKind) State(ctx context.Context, b Before) (string, error) {
 	if err := json.Unmarshal(b.Meta, &m); err != nil {
 		return "", failed("read the record of "+b.Key, err)
 	}
-	if err := k.units.settle(ctx, true); err != nil {
-		return "", err
-	}
-	u, err := readUnit(ctx, b.Key)
-	if err != nil {
-		return "", err
-	}
 	if m.Aspect != "active" { // the links are the state; what systemd makes of them may be the same
 		now, _, err := linksOf(m.Names)
 		if err == nil && !maps.Equal(now, m.Links) {
@@ -473,7 +469,11 @@ func (k unitKind) State(ctx context.Context, b Before) (string, error) {
 		}
 		return b.Was, failed("look at the links of "+b.Key, err)
 	}
-	return u.word(m.Aspect), nil
+	if err := k.units.settle(ctx, true); err != nil {
+		return "", err
+	}
+	u, err := readUnit(ctx, b.Key)
+	return u.word(m.Aspect), err
 }
 
 // Restore starts or stops the unit, or puts its links back.
@@ -482,14 +482,16 @@ func (k unitKind) Restore(ctx context.Context, b Before, _ Kept, _ bool) error {
 	if err := json.Unmarshal(b.Meta, &m); err != nil {
 		return failed("read the record of "+b.Key, err)
 	}
-	return withSystemd(ctx, fmt.Sprintf("make the unit %s %s again", b.Key, b.Was), func(c *dbus.Conn) error {
-		if m.Aspect == "active" {
+	op := fmt.Sprintf("make the unit %s %s again", b.Key, b.Was)
+	if m.Aspect == "active" {
+		return withSystemd(ctx, op, func(c *dbus.Conn) error {
 			return alterUnit(ctx, c, b.Key, "active", b.Was == unitWords["active"][0], UnitState{})
-		}
-		if err := m.putLinks(); err != nil {
-			return err
-		}
-		k.Step("unit links restored")
-		return c.ReloadContext(ctx)
-	})
+		})
+	}
+	if err := m.putLinks(); err != nil {
+		return failed(op, err)
+	}
+	k.Step("unit links restored")
+	k.units.noteLinks()
+	return nil
 }

@@ -253,7 +253,7 @@ func story(t *testing.T, stdout []byte, diff bool) string {
 	t.Helper()
 	var out strings.Builder
 	var hosts []line
-	play := ""
+	play, action := "", ""
 	flush := func() {
 		slices.SortStableFunc(hosts, func(a, b line) int { return strings.Compare(a.Host, b.Host) })
 		for _, l := range hosts {
@@ -279,7 +279,9 @@ func story(t *testing.T, stdout []byte, diff bool) string {
 			l.Event, l.Play = "play_start", play // Ansible starts the play again
 		case l.Action == "meta":
 			continue // Ansible tells it of some
-		case l.Action == "gather_facts" || l.Action == "setup":
+		case l.Event == "task_start":
+			action = l.Action
+		case action == "gather_facts" || action == "setup":
 			l.Result = nil // facts have a differential test of their own
 		}
 		if l.Host != "" && l.Event != "connect" && l.Event != "warning" {
@@ -405,11 +407,10 @@ var stamp = regexp.MustCompile(`\.\d+\.\d{4}-\d\d-\d\d@\d\d:\d\d:\d\d~`)
 
 func diffText(diffs []map[string]any) string {
 	var b strings.Builder
-	for _, d := range diffs {
-		for _, side := range []string{"before_header", "before", "after_header", "after", "prepared"} {
-			if text := sideText(d[side]); text != "" {
-				fmt.Fprintf(&b, "\n      %s: %q", side, text)
-			}
+	for _, d := range diffs { // headers are left out: Ansible's name temporary files
+		before, after := sideText(d["before"]), sideText(d["after"])
+		if before != after {
+			fmt.Fprintf(&b, "\n      before: %q\n      after: %q", before, after)
 		}
 	}
 	return b.String()

@@ -79,6 +79,7 @@ type includeVarsArgs struct {
 	Extensions  []string `arg:"extensions,default=yaml,yml,json" doc:"endings of files to read from dir"`
 	FilesMatch  string   `arg:"files_matching" doc:"regular expression that names of files in dir must match"`
 	IgnoreFiles []string `arg:"ignore_files" doc:"names of files in dir to leave out"`
+	IgnoreOther bool     `arg:"ignore_unknown_extensions,default=false" doc:"leave out files in dir with other endings instead of failing"`
 }
 
 func includeVars(_ context.Context, c *Call) (Answer, error) {
@@ -181,9 +182,11 @@ func (c *Call) walkVars(dir string, args *includeVarsArgs, match *regexp.Regexp,
 				return nil, err
 			}
 			below = append(below, more...)
-		case !e.IsDir() && match.MatchString(e.Name()) && !slices.Contains(args.IgnoreFiles, e.Name()) &&
-			slices.Contains(args.Extensions, strings.TrimPrefix(filepath.Ext(e.Name()), ".")):
+		case e.IsDir() || !match.MatchString(e.Name()) || slices.Contains(args.IgnoreFiles, e.Name()):
+		case slices.Contains(args.Extensions, strings.TrimPrefix(filepath.Ext(e.Name()), ".")):
 			files = append(files, path)
+		case !args.IgnoreOther:
+			return nil, fmt.Errorf("%s does not have a valid extension: %s", path, strings.Join(args.Extensions, ", "))
 		}
 	}
 	return append(files, below...), nil

@@ -93,7 +93,11 @@ func (c *Call) copyTree(src, dir string) (Answer, error) {
 		return Answer{}, err
 	}
 	args := with(c.Args, map[string]any{"_files": t.files, "_dirs": t.dirs}, "src")
-	return Answer{Forward: &Forward{Module: "copy", Args: args, Blobs: t.blobs}}, nil
+	from := absolute(dir)
+	if prefix == "" {
+		from += "/"
+	}
+	return Answer{Forward: &Forward{Module: "copy", Args: args, Blobs: t.blobs, Finish: func(r *tasks.Result) { r.Set("src", from) }}}, nil
 }
 
 // tree gathers what a folder holds.

@@ -292,10 +292,15 @@ func matchPatterns(patterns []string, name string) bool {
 
 // matchPattern knows * and ?; everything else, [ too, stands for itself.
 func matchPattern(pattern, name string) bool {
-	literal := strings.NewReplacer(`\`, `\\`, `[`, `\[`, `/`, "\x00")
-	ok, err := path.Match(literal.Replace(pattern), strings.ReplaceAll(name, "/", "\x00"))
+	if !strings.ContainsAny(pattern, "*?") { // nearly all: known_hosts has a line for each host, and each host reads it
+		return pattern == name
+	}
+	ok, err := path.Match(patternLiterals.Replace(pattern), strings.ReplaceAll(name, "/", "\x00"))
 	return ok && err == nil
 }
+
+// patternLiterals takes from path.Match what it knows beyond * and ?.
+var patternLiterals = strings.NewReplacer(`\`, `\\`, `[`, `\[`, `/`, "\x00")
 
 // expandHome replaces a leading ~ by the home folder.
 func expandHome(p, home string) string {

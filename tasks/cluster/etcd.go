@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -12,16 +11,20 @@ import (
 
 // Etcd is the module etcd: keys of an etcd cluster (v3 API), and its health as a host sees it.
 type Etcd struct {
-	State     string   `arg:"state,choices=health|get|present|absent,default=get" doc:"health: ask every endpoint; get: read; present: put; absent: delete"`
+	State     string   `arg:"state,choices=health|get|list|present|put|absent|delete,default=get" doc:"health: ask every endpoint; get: read; list: read all keys that begin with key; present or put: write; absent or delete: delete"`
 	Endpoints []string `arg:"endpoints,required" doc:"URLs of the cluster, all http or all https"`
 	Key       string   `arg:"key" doc:"the key"`
 	Value     *string  `arg:"value" doc:"what the key shall hold"`
 	Prefix    bool     `arg:"prefix,default=false" doc:"get: every key that begins with key; absent: delete them"`
 	KeysOnly  bool     `arg:"keys_only,default=false" doc:"get: leave the values out"`
 	Require   string   `arg:"require,choices=all|quorum|any,default=quorum" doc:"health: how many endpoints must be healthy"`
+	RangeEnd  string   `arg:"range_end" doc:"get, absent: every key from key up to, but not, this one"`
 	CAFile    string   `arg:"ca_file,alias=ca_cert" doc:"certificate authority, a file on the controller"`
 	CertFile  string   `arg:"cert_file,alias=client_cert" doc:"client certificate, a file on the controller"`
 	KeyFile   string   `arg:"key_file,alias=client_key" doc:"its key, a file on the controller"`
+	CA        string   `arg:"ca_content" doc:"the authority itself, in PEM, instead of ca_file"`
+	Cert      string   `arg:"cert_content" doc:"the client certificate itself, in PEM, instead of cert_file"`
+	PrivKey   string   `arg:"key_content,secret" doc:"its key itself, in PEM; never recorded: a rollback reads the file that CALROLL_ETCD_KEY_FILE names"`
 	Username  string   `arg:"username" doc:"user, where etcd has authentication on"`
 	Password  string   `arg:"password,secret" doc:"its password; never recorded: a rollback reads CALROLL_ETCD_PASSWORD"`
 	Timeout   float64  `arg:"timeout,default=10" doc:"seconds for each question"`
@@ -30,9 +33,10 @@ type Etcd struct {
 // Rules are constraints between the arguments.
 func (*Etcd) Rules() tasks.Rules {
 	return tasks.Rules{
-		RequiredTogether: [][]string{{"cert_file", "key_file"}, {"username", "password"}},
-		RequiredIf: []tasks.RequiredIf{{Arg: "state", Value: "present", Need: []string{"key", "value"}}, {Arg: "state", Value: "absent", Need: []string{"key"}},
-			{Arg: "state", Value: "get", Need: []string{"key"}}},
+		RequiredTogether:  [][]string{{"cert_file", "key_file"}, {"cert_content", "key_content"}, {"username", "password"}},
+		MutuallyExclusive: [][]string{{"ca_file", "ca_content"}, {"cert_file", "cert_content"}, {"prefix", "range_end"}},
+		RequiredIf: []tasks.RequiredIf{{Arg: "state", Value: "present", Need: []string{"key", "value"}}, {Arg: "state", Value: "put", Need: []string{"key", "value"}},
+			{Arg: "state", Value: "absent", Need: []string{"key"}}, {Arg: "state", Value: "delete", Need: []string{"key"}}, {Arg: "state", Value: "get", Need: []string{"key"}}, {Arg: "state", Value: "list", Need: []string{"key"}}},
 	}
 }
 
@@ -42,41 +46,54 @@ func (e *Etcd) Run(ctx context.Context, sys *tasks.Sys) (tasks.Result, error) {
 	if e.State == "health" {
 		return e.health(ctx, sys, access)
 	}
-	c, err := access.client(sys.Dial(), e.Password, e.Endpoints...)
+	c, err := access.client(sys.Dial(), e.secrets(), e.Endpoints...)
 	if err != nil {
 		return tasks.Result{}, err
 	}
 	defer c.Close()
+	r, err := e.work(ctx, sys, c)
+	return r, access.explain(ctx, sys.Dial(), e.secrets(), err)
+}
+
+func (e *Etcd) work(ctx context.Context, sys *tasks.Sys, c *clientv3.Client) (tasks.Result, error) {
 	switch e.State {
-	case "present":
+	case "present", "put":
 		return e.put(ctx, sys, c)
-	case "absent":
+	case "absent", "delete":
 		return e.remove(ctx, sys, c)
+	case "list":
+		e.Prefix = e.RangeEnd == ""
 	}
 	return e.get(ctx, c)
 }
 
 func (e *Etcd) access() access {
-	return access{Endpoints: e.Endpoints, CAFile: e.CAFile, CertFile: e.CertFile, KeyFile: e.KeyFile, Username: e.Username, Timeout: e.timeout()}
+	return access{Endpoints: e.Endpoints, CAFile: e.CAFile, CertFile: e.CertFile, KeyFile: e.KeyFile, CA: e.CA, Cert: e.Cert, Username: e.Username, Timeout: e.timeout()}
 }
+
+func (e *Etcd) secrets() secrets { return secrets{password: e.Password, key: e.PrivKey} }
 
 func (e *Etcd) timeout() time.Duration { return time.Duration(e.Timeout * float64(time.Second)) }
 
-func (e *Etcd) options() []clientv3.OpOption {
-	var o []clientv3.OpOption
-	if e.Prefix {
-		o = append(o, clientv3.WithPrefix())
+// span are the keys that are meant: the one key, all that begin with it, or all up to another.
+func (e *Etcd) span() []clientv3.OpOption {
+	switch {
+	case e.RangeEnd != "":
+		return []clientv3.OpOption{clientv3.WithRange(e.RangeEnd)}
+	case e.Prefix:
+		return []clientv3.OpOption{clientv3.WithPrefix()}
 	}
-	if e.KeysOnly {
-		o = append(o, clientv3.WithKeysOnly())
-	}
-	return o
+	return nil
 }
 
 func (e *Etcd) get(ctx context.Context, c *clientv3.Client) (tasks.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.timeout())
 	defer cancel()
-	got, err := c.Get(ctx, e.Key, e.options()...)
+	o := e.span()
+	if e.KeysOnly {
+		o = append(o, clientv3.WithKeysOnly())
+	}
+	got, err := c.Get(ctx, e.Key, o...)
 	if err != nil {
 		return tasks.Result{}, failed("read "+e.Key+" from etcd", err)
 	}
@@ -93,7 +110,7 @@ func (e *Etcd) get(ctx context.Context, c *clientv3.Client) (tasks.Result, error
 	r.Set("count", got.Count)
 	r.Set("revision", got.Header.Revision)
 	r.Set("found", got.Count > 0)
-	if len(got.Kvs) > 0 && !e.Prefix && !e.KeysOnly {
+	if len(got.Kvs) > 0 && e.span() == nil && !e.KeysOnly {
 		r.Set("value", string(got.Kvs[0].Value))
 	}
 	return r, nil
@@ -133,21 +150,17 @@ func (e *Etcd) remove(ctx context.Context, sys *tasks.Sys, c *clientv3.Client) (
 	return r, nil
 }
 
-// matching are the keys that are there: the one key, or all with the prefix.
+// matching are the keys that are there of those that are meant.
 func (e *Etcd) matching(ctx context.Context, c *clientv3.Client) ([]keyState, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.timeout())
 	defer cancel()
-	var o []clientv3.OpOption
-	if e.Prefix {
-		o = append(o, clientv3.WithPrefix())
-	}
-	got, err := c.Get(ctx, e.Key, o...)
+	got, err := c.Get(ctx, e.Key, e.span()...)
 	if err != nil {
 		return nil, failed("read "+e.Key+" from etcd", err)
 	}
 	states := make([]keyState, len(got.Kvs))
 	for i, kv := range got.Kvs {
-		states[i] = keyState{key: string(kv.Key), present: true, value: kv.Value, revision: kv.ModRevision}
+		states[i] = stateOf(kv)
 	}
 	return states, nil
 }
@@ -163,55 +176,4 @@ func (e *Etcd) alter(ctx context.Context, sys *tasks.Sys, c *clientv3.Client, fr
 
 func failed(op string, err error) error {
 	return &tasks.Error{Kind: tasks.Failed, Op: op, Err: err}
-}
-
-// health asks each endpoint by itself, then the cluster as a whole.
-func (e *Etcd) health(ctx context.Context, sys *tasks.Sys, a access) (tasks.Result, error) {
-	reports := make([]any, len(e.Endpoints))
-	healthy := 0
-	for i, endpoint := range e.Endpoints {
-		report, ok := e.ask(ctx, sys, a, endpoint)
-		reports[i] = report
-		if ok {
-			healthy++
-		}
-	}
-	var r tasks.Result
-	r.Set("endpoints", reports)
-	r.Set("healthy", healthy)
-	need := map[string]int{"all": len(e.Endpoints), "quorum": len(e.Endpoints)/2 + 1, "any": 1}[e.Require]
-	if healthy < need {
-		r.Failed = true
-		r.Msg = fmt.Sprintf("%d of %d endpoints of etcd are healthy, at least %d must be", healthy, len(e.Endpoints), need)
-	}
-	return r, nil
-}
-
-// ask is one endpoint's health: it answers, has a leader and no alarm, and reads through the quorum.
-func (e *Etcd) ask(ctx context.Context, sys *tasks.Sys, a access, endpoint string) (map[string]any, bool) {
-	report := map[string]any{"endpoint": endpoint, "healthy": false}
-	c, err := a.client(sys.Dial(), e.Password, endpoint)
-	if err != nil {
-		report["error"] = err.Error()
-		return report, false
-	}
-	defer c.Close()
-	ctx, cancel := context.WithTimeout(ctx, e.timeout())
-	defer cancel()
-	status, err := c.Status(ctx, endpoint)
-	if err != nil {
-		report["error"] = err.Error()
-		return report, false
-	}
-	report["version"], report["is_leader"], report["db_size"], report["errors"] = status.Version, status.Leader == status.Header.MemberId, status.DbSize, status.Errors
-	if status.Leader == 0 || len(status.Errors) > 0 {
-		report["error"] = fmt.Sprintf("it has no leader, or alarms: %v", status.Errors)
-		return report, false
-	}
-	if _, err := c.Get(ctx, "health"); err != nil {
-		report["error"] = "it does not reach the quorum: " + err.Error()
-		return report, false
-	}
-	report["healthy"] = true
-	return report, true
 }

@@ -4,21 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
-	"net"
 	"os"
-	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
-	"google.golang.org/grpc"
 
 	"github.com/calroll/calroll/tasks"
 )
@@ -26,69 +19,17 @@ import (
 // etcdKind is the kind of records about keys in etcd.
 const etcdKind = "etcd"
 
-// passwordVariable holds the password of a user of etcd for a rollback, because records hold no secrets.
-const passwordVariable = "CALROLL_ETCD_PASSWORD"
-
-// access is how to get at a cluster. It goes into records, so it names files and holds no secret.
-type access struct {
-	Endpoints []string      `json:"endpoints"`
-	CAFile    string        `json:"ca_file,omitempty"`
-	CertFile  string        `json:"cert_file,omitempty"`
-	KeyFile   string        `json:"key_file,omitempty"`
-	Username  string        `json:"username,omitempty"`
-	Timeout   time.Duration `json:"timeout"`
-}
-
-// client connects to some of the cluster's endpoints.
-func (a access) client(dial tasks.Dial, password string, endpoints ...string) (*clientv3.Client, error) {
-	config := clientv3.Config{Endpoints: endpoints, DialTimeout: a.Timeout, Username: a.Username, Password: password, Logger: zap.NewNop()}
-	if strings.HasPrefix(endpoints[0], "https://") {
-		t, err := a.tls()
-		if err != nil {
-			return nil, err
-		}
-		config.TLS = t
-	}
-	if dial != nil {
-		config.DialOptions = []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-			return dial(ctx, "tcp", strings.TrimPrefix(strings.TrimPrefix(addr, "https://"), "http://"))
-		})}
-	}
-	c, err := clientv3.New(config)
-	if err != nil {
-		return nil, failed("connect to etcd at "+strings.Join(endpoints, ", "), err)
-	}
-	return c, nil
-}
-
-func (a access) tls() (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if a.CAFile != "" {
-		text, err := os.ReadFile(a.CAFile)
-		if err != nil {
-			return nil, failed("read the certificate authority of etcd", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(text) {
-			return nil, failed("read the certificate authority of etcd", fmt.Errorf("%s holds no certificate", a.CAFile))
-		}
-	}
-	if a.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(a.CertFile, a.KeyFile)
-		if err != nil {
-			return nil, failed("read the client certificate for etcd", err)
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	return config, nil
-}
-
 // keyState is a key as it is at some time.
 type keyState struct {
 	key      string
 	present  bool
 	value    []byte
 	revision int64 // of its last change; 0 when it is not there
+	leased   bool  // it goes away by itself when somebody's lease ends
+}
+
+func stateOf(kv *mvccpb.KeyValue) keyState {
+	return keyState{key: string(kv.Key), present: true, value: kv.Value, revision: kv.ModRevision, leased: kv.Lease != 0}
 }
 
 // hash says the state in the words of a record.
@@ -118,8 +59,7 @@ func readKey(ctx context.Context, c *clientv3.Client, key string, timeout time.D
 	if len(got.Kvs) == 0 {
 		return keyState{key: key}, nil
 	}
-	kv := got.Kvs[0]
-	return keyState{key: key, present: true, value: kv.Value, revision: kv.ModRevision}, nil
+	return stateOf(got.Kvs[0]), nil
 }
 
 // swap brings a key from one state to another, unless it has changed since from was read.
@@ -127,7 +67,10 @@ func swap(ctx context.Context, c *clientv3.Client, from, to keyState, timeout ti
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	op := clientv3.OpDelete(from.key)
-	if to.present {
+	switch {
+	case to.present && from.leased: // its lease stays, as everything does that was not asked about
+		op = clientv3.OpPut(from.key, string(to.value), clientv3.WithIgnoreLease())
+	case to.present:
 		op = clientv3.OpPut(from.key, string(to.value))
 	}
 	got, err := c.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(from.key), "=", from.revision)).Then(op).Commit()
@@ -183,10 +126,10 @@ func (r *etcdRestorer) open(b tasks.Before) (*clientv3.Client, access, error) {
 	if err := json.Unmarshal(b.Meta, &a); err != nil {
 		return nil, a, failed("read the record of "+b.Key, err)
 	}
-	password := os.Getenv(passwordVariable)
-	if a.Username != "" && password == "" {
-		return nil, a, failed("connect to etcd as "+a.Username, errors.New("records hold no passwords: set "+passwordVariable))
+	s, err := a.keptSecrets()
+	if err != nil {
+		return nil, a, err
 	}
-	c, err := a.client(r.dial, password, a.Endpoints...)
+	c, err := a.client(r.dial, s, a.Endpoints...)
 	return c, a, err
 }

@@ -45,10 +45,10 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_task_start(self, task, is_conditional):
         if task.action not in C._ACTION_META:
-            self.tell("task_start", task=task.get_name().strip())
+            self.tell("task_start", task=task.get_name().strip(), action=task.action.split(".")[-1])
 
     def v2_playbook_on_cleanup_task_start(self, task):
-        self.tell("task_start", task=task.get_name().strip())
+        self.tell("task_start", task=task.get_name().strip(), action=task.action.split(".")[-1])
 
     def v2_playbook_on_handler_task_start(self, task):
         self.tell("task_start", task=task.get_name().strip(), handler=True)
