@@ -17,7 +17,7 @@ func platform(ctx context.Context, h *host) map[string]any {
 	if unix.Uname(&u) != nil {
 		return nil
 	}
-	text := func(b []byte) string { return unix.ByteSliceToString(b) }
+	text := unix.ByteSliceToString
 	node, machine := text(u.Nodename[:]), text(u.Machine[:])
 	short, _, _ := strings.Cut(node, ".")
 	full := h.fullName(ctx, node)

@@ -232,11 +232,13 @@ func (r *run) end(err error) (Summary, error) {
 	for h, c := range r.counts {
 		s.Counts[h] = *c
 	}
-	r.emit(event.Event{Kind: event.Recap, Counts: s.Counts})
+	if r.taskNo > 0 { // a rollback has told of each host already
+		r.emit(event.Event{Kind: event.Recap, Counts: s.Counts})
+	}
 	r.emit(event.Event{Kind: event.RunEnd, Run: r.id, Exit: &s.Exit, Seconds: time.Since(r.started).Seconds(), Message: r.advice(s),
 		Wire: &event.Wire{FramesOut: s.Stats.FramesOut, FramesIn: s.Stats.FramesIn, BytesOut: s.Stats.BytesOut, BytesIn: s.Stats.BytesIn}})
 	if r.record != nil {
-		err = errors.Join(err, r.record.Close(r.state(s.Exit), s.Exit, time.Now()))
+		err = errors.Join(err, r.record.Close(r.state(s), s.Exit, time.Now()))
 	}
 	return s, err
 }
@@ -255,27 +257,32 @@ func (r *run) exit(err error) int {
 	return ExitOK
 }
 
-func (r *run) state(exit int) store.State {
+func (r *run) state(s Summary) store.State {
 	switch {
 	case r.canceled:
 		return store.Canceled
-	case r.rolledBack:
+	case r.rolledBack && !remains(s):
 		return store.RolledBack
-	case exit != ExitOK:
+	case s.Exit != ExitOK:
 		return store.Failed
 	}
 	return store.Passed
 }
 
-// advice is what the user can do now.
-func (r *run) advice(s Summary) string {
-	if s.Exit == ExitOK || r.o.Check || r.rolledBack || r.record == nil {
-		return ""
-	}
+// remains tells whether something that the run changed is still there.
+func remains(s Summary) bool {
 	for _, c := range s.Counts {
-		if c.Changed > 0 {
-			return fmt.Sprintf("What this run changed can be taken back:\n  calroll rollback %s", r.id)
+		if c.Changed > 0 && c.Undone == 0 {
+			return true
 		}
 	}
-	return ""
+	return false
+}
+
+// advice is what the user can do now.
+func (r *run) advice(s Summary) string {
+	if s.Exit == ExitOK || r.o.Check || r.record == nil || !remains(s) {
+		return ""
+	}
+	return fmt.Sprintf("What this run changed and has not taken back can be taken back with\n  calroll rollback %s", r.id)
 }

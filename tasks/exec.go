@@ -167,18 +167,18 @@ func (c Cmd) lookPath() (string, error) {
 
 // wait ends when the program has ended and its output is closed, or some seconds after ctx.
 func wait(ctx context.Context, cmd *exec.Cmd, outs ...*capture) error {
-	ended := make(chan error, 1)
+	var result error // set before ended is closed
+	ended := make(chan struct{})
 	go func() { // ends with the program, whose group is killed below if need be
-		err := cmd.Wait()
+		defer close(ended)
+		result = cmd.Wait()
 		for _, o := range outs {
 			<-o.done
 		}
-		ended <- err
-		close(ended) // it is asked twice below
 	}()
 	select {
-	case err := <-ended:
-		return exitError(err)
+	case <-ended:
+		return exitError(result)
 	case <-ctx.Done():
 	}
 	group := -cmd.Process.Pid
@@ -188,7 +188,7 @@ func wait(ctx context.Context, cmd *exec.Cmd, outs ...*capture) error {
 	case <-time.After(stopGrace):
 	}
 	_ = syscall.Kill(group, syscall.SIGKILL)
-	for _, o := range outs {
+	for _, o := range outs { // somebody outside of the group may hold it still
 		o.stop()
 	}
 	<-ended
@@ -322,10 +322,30 @@ func (k kindOptions) invoke(ctx context.Context, inv Invocation) (Result, error)
 		return Result{}, err
 	}
 	sys := NewSys(Options{Recorder: NoRecord{}, Env: inv.Env})
-	defer sys.Close()
+	defer func() { _ = sys.Close() }() // what is left is in the temporary folder
 	r := Run(ctx, m, sys)
 	if r.Failed {
-		return r, &Error{Kind: Failed, Op: op, Detail: r.Msg}
+		return r, &Error{Kind: Failed, Op: op + called(inv.Args), Detail: said(r)}
 	}
 	return r, nil
+}
+
+// called is what a command's module was given to run, for messages.
+func called(args map[string]any) string {
+	for _, name := range []string{"cmd", "_raw_params", "argv", "name"} {
+		if v, ok := args[name]; ok {
+			return fmt.Sprintf(" %v", v)
+		}
+	}
+	return ""
+}
+
+// said is why a module failed, with the last line that its command wrote to standard error.
+func said(r Result) string {
+	stderr, _ := r.Values["stderr"].(string)
+	lines := strings.Split(strings.TrimSpace(stderr), "\n")
+	if last := lines[len(lines)-1]; last != "" {
+		return r.Msg + ": " + last
+	}
+	return r.Msg
 }

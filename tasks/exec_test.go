@@ -77,6 +77,17 @@ func TestExecCancelKillsTheGroup(t *testing.T) {
 	until(t, "the child is gone", func() bool { return syscall.Kill(pid, 0) != nil })
 }
 
+// TestExecCancelOfAnObedientCommand must not wait for the grace to pass.
+func TestExecCancelOfAnObedientCommand(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	start := time.Now()
+	_, err := tasks.NewSys(tasks.Options{}).Exec(ctx, tasks.Cmd{Argv: []string{"sleep", "60"}})
+	if tasks.KindOf(err) != tasks.Canceled || time.Since(start) > 2*time.Second {
+		t.Errorf("after %v: %v", time.Since(start), err)
+	}
+}
+
 func TestCheckModeAltersNothing(t *testing.T) {
 	dir := t.TempDir()
 	sys := tasks.NewSys(tasks.Options{Check: true, Diff: true})

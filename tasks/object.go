@@ -53,7 +53,7 @@ func (p *place) look() (object, error) {
 	}
 	o := object{
 		Type: typeNames[st.Mode&unix.S_IFMT], Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid), Size: st.Size,
-		Rdev: uint64(st.Rdev), Atime: st.Atim.Nano(), Mtime: st.Mtim.Nano(), nlink: uint64(st.Nlink), dev: uint64(st.Dev), ino: st.Ino,
+		Rdev: st.Rdev, Atime: st.Atim.Nano(), Mtime: st.Mtim.Nano(), nlink: uint64(st.Nlink), dev: st.Dev, ino: st.Ino, //nolint:unconvert // another type on arm64
 		Xattrs: p.getXattrs(),
 	}
 	if o.Type == typeLink {

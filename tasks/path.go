@@ -488,5 +488,5 @@ func (p *place) empty() bool {
 	}
 	defer f.Close()
 	names, err := f.Readdirnames(1)
-	return err == io.EOF && len(names) == 0
+	return errors.Is(err, io.EOF) && len(names) == 0
 }

@@ -99,7 +99,7 @@ func (p *place) chmod(bits uint32) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }() // opened for its name only
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err

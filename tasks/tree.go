@@ -62,7 +62,7 @@ func (s *Sys) removeTree(ctx context.Context, p *place, old object) error {
 func (s *Sys) moveTree(ctx context.Context, m Mover, p *place, old object) error {
 	probe := m.MovePath(0)
 	var at unix.Stat_t
-	if err := unix.Stat(filepath.Dir(probe), &at); err == nil && uint64(at.Dev) != old.dev {
+	if err := unix.Stat(filepath.Dir(probe), &at); err == nil && at.Dev != old.dev {
 		return unix.EXDEV // known without a record; a folder that is not there yet is tried
 	}
 	meta := treeMeta{Into: filepath.Dir(probe)}
@@ -229,7 +229,7 @@ func (p *place) readTar(ctx context.Context, r io.Reader, step func(string)) err
 	in := tar.NewReader(r)
 	for {
 		h, err := in.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -40,6 +40,12 @@ var differences = map[string]string{
 	"inode": "of the file, which is another one", "dev": "of the file system", "blocks": "of the file system", "version": "changes with every inode",
 }
 
+// aboutFiles are keys that Ansible's modules add to a failure about the file as it stands.
+var aboutFiles = keys("path dest src gid uid group owner mode size state checksum details exit_status secontext")
+
+// testedAlone are modules whose words for failures are compared by the differential suite of the modules.
+var testedAlone = keys("copy template file lineinfile unarchive get_url slurp stat")
+
 // statuses are keys of a result that its status has told already.
 var statuses = []string{"failed", "skipped", "results"}
 
@@ -284,6 +290,9 @@ func story(t *testing.T, stdout []byte, diff bool) string {
 		case action == "gather_facts" || action == "setup":
 			l.Result = nil // facts have a differential test of their own
 		}
+		if l.Action == "" {
+			l.Action = action
+		}
 		if l.Host != "" && l.Event != "connect" && l.Event != "warning" {
 			hosts = append(hosts, l)
 			continue
@@ -352,10 +361,25 @@ func (l line) outcome() string {
 	for _, k := range statuses {
 		delete(l.Result, k)
 	}
+	if status == "failed" || status == "ignored" {
+		for k := range l.Result {
+			if aboutFiles[k] || testedAlone[l.Action] && k != "attempts" && k != "failed_when_result" {
+				delete(l.Result, k)
+			}
+		}
+	}
 	if l.Result["changed"] == false {
 		delete(l.Result, "changed")
 	}
 	return strings.TrimSpace(status + " " + inJSON(clean(l.Result)) + diffText(l.Diff))
+}
+
+func keys(names string) map[string]bool {
+	set := map[string]bool{}
+	for _, name := range strings.Fields(names) {
+		set[name] = true
+	}
+	return set
 }
 
 // clean is a value without what is meant to differ.
@@ -393,7 +417,7 @@ func clean(v any) any {
 // temporary tells that a value is where Ansible puts what it sends to a host.
 func temporary(v any) bool {
 	text, _ := v.(string)
-	return strings.Contains(text, "ansible-tmp-")
+	return strings.Contains(text, "ansible-tmp-") || strings.Contains(text, "/ansible-local-")
 }
 
 // mistake is how each tool begins to tell of a mistake in the playbook.

@@ -186,6 +186,9 @@ func DropOmit(v any) any {
 // Truthy is the truth of v as Python sees it: empty things, zero and nil are false.
 func Truthy(v any) bool { return truthy(v) }
 
+// JSON is what to_json makes of a value.
+func JSON(v any) string { return dumps(plain(v), -1, false, false) }
+
 // String is v as templates print it, which is Python's way.
 func String(v any) string { return pyStr(plain(v)) }
 

@@ -8,11 +8,16 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
+	"os/user"
 	"path"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/calroll/calroll/playbooks/expr"
 	"github.com/calroll/calroll/playbooks/source"
+	"github.com/calroll/calroll/playbooks/value"
 	"github.com/calroll/calroll/tasks"
 )
 
@@ -46,8 +51,13 @@ func copyFiles(_ context.Context, c *Call) (Answer, error) {
 	if remote, err := boolArg(c.Args, "remote_src"); err != nil || remote {
 		return Answer{Forward: &Forward{Module: "copy", Args: c.Args}}, err
 	}
-	if _, ok := c.Args["content"]; ok {
-		return Answer{Forward: &Forward{Module: "copy", Args: c.Args}}, nil
+	if content, ok := c.Raw.Get("content"); ok {
+		args := c.Args
+		switch content.(type) {
+		case *value.Dict, []any:
+			args = with(args, map[string]any{"content": expr.JSON(content)})
+		}
+		return Answer{Forward: &Forward{Module: "copy", Args: args}}, nil
 	}
 	src, _ := c.Args["src"].(string)
 	if src == "" {
@@ -215,8 +225,28 @@ func (c *Call) renderTemplate(file string, args *templateArgs) (string, error) {
 	if args.NewlineSequence != "" {
 		o.Newline = strings.NewReplacer(`\n`, "\n", `\r`, "\r").Replace(args.NewlineSequence)
 	}
-	vars := map[string]any{"ansible_managed": "Ansible managed", "template_path": args.Src, "template_fullpath": file, "template_destpath": args.Dest}
+	vars := map[string]any{"ansible_managed": "Ansible managed", "template_path": args.Src, "template_fullpath": absolute(file), "template_destpath": args.Dest}
+	c.addTemplateFacts(file, vars)
 	return c.Scope.RenderFile(string(raw), source.Pos{File: file}, vars, o)
+}
+
+// addTemplateFacts adds what Ansible tells a template about its file, its owner and the controller, as far as it can be found out.
+func (c *Call) addTemplateFacts(file string, vars map[string]any) {
+	vars["template_run_date"] = time.Now().Format("2006-01-02 15:04:05.000000")
+	if host, err := os.Hostname(); err == nil {
+		vars["template_host"] = host
+	}
+	info, err := c.Files.Stat(file)
+	if err != nil {
+		return
+	}
+	vars["template_mtime"] = info.ModTime().Format("2006-01-02 15:04:05")
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		vars["template_uid"] = fmt.Sprint(st.Uid)
+		if u, err := user.LookupId(fmt.Sprint(st.Uid)); err == nil {
+			vars["template_uid"] = u.Username
+		}
+	}
 }
 
 // unarchive sends the archive, unless the host has it.

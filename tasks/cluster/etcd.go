@@ -50,7 +50,7 @@ func (e *Etcd) Run(ctx context.Context, sys *tasks.Sys) (tasks.Result, error) {
 	if err != nil {
 		return tasks.Result{}, err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // what was asked is answered
 	r, err := e.work(ctx, sys, c)
 	return r, access.explain(ctx, sys.Dial(), e.secrets(), err)
 }

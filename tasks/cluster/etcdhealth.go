@@ -177,7 +177,7 @@ func (p *endpoint) overGRPC(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // what was asked is answered
 	s, err := c.Status(ctx, p.address)
 	if err != nil {
 		return fmt.Errorf("it does not tell its status: %w", err)
@@ -215,7 +215,7 @@ func (p *endpoint) cluster(ctx context.Context, r *tasks.Result) {
 	if err != nil {
 		return
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // what was asked is answered
 	leader, _ := p.report["leader"].(string)
 	r.Set("leader", leader)
 	if list, err := c.MemberList(ctx); err == nil {

@@ -150,7 +150,7 @@ func (j *Journal) turn(ctx context.Context, f func() error) error {
 	if err := unix.Flock(int(j.file.Fd()), unix.LOCK_EX); err != nil {
 		return err
 	}
-	defer unix.Flock(int(j.file.Fd()), unix.LOCK_UN)
+	defer func() { _ = unix.Flock(int(j.file.Fd()), unix.LOCK_UN) }() // closing the file lets go of it too
 	if err := j.catchUp(); err != nil {
 		return err
 	}

@@ -136,7 +136,7 @@ func Commit(ctx context.Context, dir, run string, h Holder) error {
 	if err != nil {
 		return err
 	}
-	defer j.Close()
+	defer func() { _ = j.Close() }() // what was written is synced
 	if err := j.write(ctx, line{What: "commit", At: time.Now().UTC()}, true); err != nil {
 		return fmt.Errorf("cannot commit the run %s: %w", run, err)
 	}

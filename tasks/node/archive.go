@@ -156,7 +156,7 @@ func (a *zipArchive) each(visit func(member, io.Reader) error) error {
 	if err != nil {
 		return err
 	}
-	defer z.Close()
+	defer func() { _ = z.Close() }() // it was only read
 	for _, f := range z.File {
 		if err := visitZip(f, visit); err != nil {
 			return err

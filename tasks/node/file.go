@@ -316,6 +316,9 @@ func (m *File) hard(ctx context.Context, sys *tasks.Sys) error {
 	src, was := m.Src.Expand(), pathState(m.path)
 	m.result.Set("dest", m.path)
 	m.result.Set("src", src)
+	if src == "" {
+		m.result.Set("src", nil)
+	}
 	same := src != "" && sameInode(m.path, src)
 	switch {
 	case was != "hard" && src == "":

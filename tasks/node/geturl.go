@@ -351,7 +351,7 @@ func (f *fetcher) open(ctx context.Context) (io.ReadCloser, fetched, error) {
 		return nil, fetched{}, err
 	}
 	silence := newSilence(time.Duration(max(f.Timeout, 0))*time.Second, cancel)
-	resp, err := client.Do(req)
+	resp, err := client.Do(req) //nolint:bodyclose // quietBody closes it
 	if err != nil {
 		silence.stop()
 		cancel(nil)

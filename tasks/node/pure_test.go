@@ -97,7 +97,7 @@ func TestSysctlFile(t *testing.T) {
 
 func TestModprobeLines(t *testing.T) {
 	m := &Modprobe{Name: "foo"}
-	for line, want := range map[string]bool{"foo\n": true, " foo # x": true, "foo;": true, "#foo": false, "foobar": false, "": false} {
+	for line, want := range map[string]bool{"foo\n": true, "\tfoo # x": true, "foo;": true, "#foo": false, "foobar": false, "": false} {
 		if m.isLoadLine(line) != want {
 			t.Errorf("%q: %v", line, !want)
 		}

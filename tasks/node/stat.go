@@ -89,8 +89,8 @@ func describe(path string, st unix.Stat_t) map[string]any {
 	can := func(bit uint32) bool { return unix.Access(path, bit) == nil }
 	out := map[string]any{
 		"exists": true, "path": path, "mode": octal(st.Mode & 0o7777), "uid": int(st.Uid), "gid": int(st.Gid), "size": st.Size,
-		"inode": st.Ino, "dev": uint64(st.Dev), "nlink": uint64(st.Nlink), "device_type": uint64(st.Rdev),
-		"atime": seconds(st.Atim), "mtime": seconds(st.Mtim), "ctime": seconds(st.Ctim), "block_size": int64(st.Blksize), "blocks": st.Blocks,
+		"inode": st.Ino, "dev": st.Dev, "nlink": uint64(st.Nlink), "device_type": st.Rdev, //nolint:unconvert // other types on arm64
+		"atime": seconds(st.Atim), "mtime": seconds(st.Mtim), "ctime": seconds(st.Ctim), "block_size": int64(st.Blksize), "blocks": st.Blocks, //nolint:unconvert // other types on arm64
 		"isdir": kind == unix.S_IFDIR, "isreg": kind == unix.S_IFREG, "islnk": kind == unix.S_IFLNK, "isblk": kind == unix.S_IFBLK,
 		"ischr": kind == unix.S_IFCHR, "isfifo": kind == unix.S_IFIFO, "issock": kind == unix.S_IFSOCK,
 		"isuid": st.Mode&unix.S_ISUID != 0, "isgid": st.Mode&unix.S_ISGID != 0,

@@ -222,7 +222,7 @@ func (m *URI) send(ctx context.Context, req *http.Request, asked string) (*answe
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	silence := newSilence(time.Duration(m.Timeout)*time.Second, cancel)
-	resp, err := client.Do(req.WithContext(ctx))
+	resp, err := client.Do(req.WithContext(ctx)) //nolint:bodyclose // answer.close closes it
 	if err != nil {
 		silence.stop()
 		cause := context.Cause(ctx)

@@ -166,17 +166,21 @@ func (s *Site) Stop() error {
 	return errors.Join(errs...)
 }
 
-// StopKept ends what Start left running for a lab; a lab without a site is no error.
+// StopKept ends what Start left running for a lab, and removes its data; a lab without a site is no error.
 func StopKept(lab *testenv.Lab) error {
 	err := stopKept(lab)
-	if _, statErr := os.Stat(filepath.Join(lab.Dir, "etcd")); statErr != nil {
+	dir := etcdDir(lab, true)
+	if _, statErr := os.Stat(dir); statErr != nil {
 		return err
 	}
-	e, openErr := artifacts.OpenEtcd(filepath.Join(lab.Dir, "etcd"))
+	e, openErr := artifacts.OpenEtcd(dir)
 	if openErr != nil {
 		return errors.Join(err, openErr)
 	}
-	return errors.Join(err, e.Stop())
+	if stopErr := e.Stop(); stopErr != nil {
+		return errors.Join(err, stopErr)
+	}
+	return errors.Join(err, os.RemoveAll(dir))
 }
 
 // stopKept ends the kept file server, if that process is still what was started.
