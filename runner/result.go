@@ -38,7 +38,6 @@ type inclusion struct {
 	file string             // of include_tasks
 	use  *playbooks.RoleUse // of include_role, rendered
 	vars *value.Dict        // loop variables
-	args map[string]any     // shown with it
 }
 
 // failure is a result that failed because of err.

@@ -38,16 +38,14 @@ type Options struct {
 	ForceHandlers bool
 	// Rollback is the scope of plays that do not choose one.
 	Rollback machine.Scope
-	// StartAt is the name of the task to start at; empty for the first.
-	StartAt string
-	Login   Login
-	Loader  *playbooks.Loader
-	Env     *expr.Env
-	Carried Carried
-	Store   *store.Store // nil: the run is not recorded
-	Sink    event.Sink
-	Mask    *event.Mask
-	Version string
+	Login    Login
+	Loader   *playbooks.Loader
+	Env      *expr.Env
+	Carried  Carried
+	Store    *store.Store // nil: the run is not recorded
+	Sink     event.Sink
+	Mask     *event.Mask
+	Version  string
 }
 
 // Exit codes are those of ansible-playbook.

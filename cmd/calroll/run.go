@@ -26,15 +26,13 @@ type runFlags struct {
 	tags, skip    []string
 	check, diff   bool
 	rollback      string
-	startAt       string
+	forceHandlers bool
 	rolesPath     []string
 	listTasks     bool
 	listTags      bool
 	listHosts     bool
 	syntaxCheck   bool
-	noRecord      bool
 	outputFormat  string
-	forceHandlers bool
 }
 
 // connectFlags are what every command that talks to hosts takes.
@@ -243,7 +241,9 @@ func (f *runFlags) list(out io.Writer, o runner.Options) error {
 		if f.listHosts {
 			what.Hosts = func(p *playbooks.Play) []string { return matching(o, p) }
 		}
-		book.List(out, what)
+		if err := book.List(out, what); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package vars
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/calroll/calroll/playbooks/expr"
@@ -155,7 +156,7 @@ func (s *Scope) addData(name string, d *value.Dict) {
 // With is s with more variables on top.
 func (s *Scope) With(name string, d *value.Dict) *Scope {
 	more := *s
-	more.layers = append(s.layers[:len(s.layers):len(s.layers)], layer{name: name, dict: d})
+	more.layers = slices.Concat(s.layers, []layer{{name: name, dict: d}})
 	more.known, more.busy = nil, nil
 	return &more
 }

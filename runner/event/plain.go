@@ -17,7 +17,6 @@ type Plain struct {
 	to        io.Writer
 	Verbosity int  // the number of -v
 	Color     bool // ANSI colours
-	taskShown bool // the running task's headline is out
 	task      Event
 }
 

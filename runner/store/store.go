@@ -151,7 +151,7 @@ func save(dir string, m Meta) error {
 	if err != nil {
 		return fmt.Errorf("cannot record run %s: %w", m.ID, err)
 	}
-	defer os.Remove(tmp.Name())
+	defer func() { _ = os.Remove(tmp.Name()) }() // gone already when all went well
 	_, err = tmp.Write(append(text, '\n'))
 	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err == nil {
 		err = os.Rename(tmp.Name(), filepath.Join(dir, "run.json"))

@@ -29,8 +29,9 @@ func main() {
 	purpose := flag.String("for", "test", "test, demo or lab")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := setup(ctx, *purpose); err != nil {
+	err := setup(ctx, *purpose)
+	stop()
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "ERROR! %v\n", err)
 		os.Exit(1)
 	}

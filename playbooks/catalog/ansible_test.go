@@ -1,0 +1,68 @@
+package catalog_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// ownKeywords are the keywords that calroll adds to Ansible's language.
+var ownKeywords = []string{"rollback", "undo"}
+
+// otherModules are modules that ansible-core does not have: calroll's, and those of collections.
+var otherModules = []string{"etcd", "modprobe", "sysctl"}
+
+// TestAnsibleReadsThePlaybooks: without calroll's own keywords the playbooks are Ansible's language, as ansible-core itself says.
+func TestAnsibleReadsThePlaybooks(t *testing.T) {
+	if _, err := exec.LookPath("ansible-playbook"); err != nil {
+		t.Fatal("ansible-playbook is missing: install the package ansible-core")
+	}
+	dir := t.TempDir()
+	walk(t, func(name string, text []byte) {
+		if strings.HasSuffix(name, ".yml") {
+			text = withoutOwn(t, name, text)
+		}
+		write(t, filepath.Join(dir, name), string(text))
+	})
+	for _, m := range otherModules {
+		write(t, filepath.Join(dir, "library", m+".py"), "#!/usr/bin/python3\n")
+	}
+	cmd := exec.Command("ansible-playbook", "--syntax-check", "-i", "kube_control_plane,kube_node,", filepath.Join(dir, "calico-etcd", "playbook.yml"))
+	cmd.Env = append(os.Environ(), "ANSIBLE_ROLES_PATH="+filepath.Join(dir, "roles"), "ANSIBLE_LIBRARY="+filepath.Join(dir, "library"), "ANSIBLE_HOME="+t.TempDir())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("ansible-playbook --syntax-check: %v\n%s", err, out)
+	}
+}
+
+// withoutOwn is a YAML file without calroll's own keywords.
+func withoutOwn(t *testing.T, name string, text []byte) []byte {
+	t.Helper()
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	strip(&doc)
+	out, err := yaml.Marshal(&doc)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return out
+}
+
+func strip(n *yaml.Node) {
+	if n.Kind == yaml.MappingNode {
+		for i := len(n.Content) - 2; i >= 0; i -= 2 {
+			if slices.Contains(ownKeywords, n.Content[i].Value) {
+				n.Content = slices.Delete(n.Content, i, i+2)
+			}
+		}
+	}
+	for _, c := range n.Content {
+		strip(c)
+	}
+}
