@@ -189,8 +189,6 @@ func (r *run) meta() store.Meta {
 
 // used records an identity before its journal is opened on a host.
 func (r *run) used(id store.Identity) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.record == nil {
 		return nil
 	}

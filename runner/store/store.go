@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/calroll/calroll/runner/event"
@@ -92,13 +93,17 @@ func NewID(now time.Time) string {
 	return now.UTC().Format("20060102-150405-") + hex.EncodeToString(tail[:])
 }
 
-// Run is a run being recorded. Its methods are called from one goroutine at a time.
+// Run is a run being recorded. Its methods are called from one goroutine at a time, but for Used.
 type Run struct {
 	Meta
 	dir    string
 	events *os.File
 	buffer *bufio.Writer
 	sink   *event.JSON
+
+	mu     sync.Mutex // guards Identities; taken after saving
+	saving sync.Mutex // guards saved; held while the Meta is written
+	saved  int        // how many of Identities are on disk
 }
 
 // Create begins to record a run.
@@ -125,22 +130,48 @@ func (r *Run) Emit(e event.Event) {
 	}
 }
 
-// Used remembers that the run works on a host as an identity. It is on disk when Used returns, so that a rollback finds the host.
+// Used remembers that the run works on a host as an identity. It is on disk when Used returns, so that a rollback finds the host. Many
+// hosts begin at the same time, so it may be called from several goroutines: those that wait for a write share the next one.
 func (r *Run) Used(id Identity) error {
-	if slices.Contains(r.Identities, id) {
+	n := r.number(id)
+	r.saving.Lock()
+	defer r.saving.Unlock()
+	if n <= r.saved {
 		return nil
 	}
-	r.Identities = append(r.Identities, id)
 	return r.save()
+}
+
+// number is the identity's place in the list, from 1.
+func (r *Run) number(id Identity) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if i := slices.Index(r.Identities, id); i >= 0 {
+		return i + 1
+	}
+	r.Identities = append(r.Identities, id)
+	return len(r.Identities)
 }
 
 // Close ends the recording.
 func (r *Run) Close(state State, exit int, now time.Time) error {
+	r.saving.Lock()
+	defer r.saving.Unlock()
 	r.State, r.Exit, r.Ended = state, &exit, &now
 	return errors.Join(r.save(), r.sink.Err(), r.buffer.Flush(), r.events.Close())
 }
 
-func (r *Run) save() error { return save(r.dir, r.Meta) }
+// save writes the Meta; r.saving is held.
+func (r *Run) save() error {
+	r.mu.Lock()
+	m := r.Meta
+	r.mu.Unlock()
+	if err := save(r.dir, m); err != nil {
+		return err
+	}
+	r.saved = len(m.Identities)
+	return nil
+}
 
 func save(dir string, m Meta) error {
 	text, err := json.MarshalIndent(m, "", "  ")
