@@ -204,8 +204,8 @@ func (p *Plain) recap(e Event) {
 		if c.Undone > 0 {
 			undone = fmt.Sprintf("undone=%-4d ", c.Undone)
 		}
-		p.line(0, colour, "%-26s : ok=%-4d changed=%-4d unreachable=%-4d failed=%-4d skipped=%-4d rescued=%-4d ignored=%-4d%s",
-			h, c.OK, c.Changed, c.Unreachable, c.Failed, c.Skipped, c.Rescued, c.Ignored, undone)
+		p.line(0, colour, "%s", strings.TrimRight(fmt.Sprintf("%-26s : ok=%-4d changed=%-4d unreachable=%-4d failed=%-4d skipped=%-4d rescued=%-4d ignored=%-4d%s",
+			h, c.OK, c.Changed, c.Unreachable, c.Failed, c.Skipped, c.Rescued, c.Ignored, undone), " "))
 	}
 	p.write("\n")
 }

@@ -92,7 +92,7 @@ func (r *etcdRestorer) State(ctx context.Context, b tasks.Before) (string, error
 	if err != nil {
 		return "", err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	now, err := readKey(ctx, c, b.Key, a.Timeout)
 	return now.hash(), err
 }
@@ -103,7 +103,7 @@ func (r *etcdRestorer) Restore(ctx context.Context, b tasks.Before, kept tasks.K
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	now, err := readKey(ctx, c, b.Key, a.Timeout)
 	if err != nil {
 		return err
