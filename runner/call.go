@@ -263,6 +263,13 @@ func (c *call) send(ctx context.Context, ps []*prepared) []tasks.Result {
 		defer cancel()
 	}
 	results, err := client.Run(ctx, c.wire(ps))
+	if ctx.Err() != nil {
+		for i := range results {
+			if results[i].Failed {
+				results[i].Msg = fmt.Sprintf("The %s action failed to execute in the expected time frame (%d) and was terminated", c.task.Action, int(c.set.timeout.Seconds()))
+			}
+		}
+	}
 	if err != nil && len(results) < len(ps) {
 		results = append(results, failAll(ps[len(results):], err)...)
 	}

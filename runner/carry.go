@@ -193,13 +193,13 @@ func (p *play) serial() ([]string, error) {
 // commit ends automatic undo on hosts, for every identity that worked there.
 func (p *play) commit(ctx context.Context, hosts []string) {
 	p.emit(event.Event{Kind: event.Commit, Hosts: hosts})
-	for _, h := range hosts {
+	p.onEach(hosts, func(h string) {
 		for _, c := range p.fleet.working(h) {
 			if err := c.Commit(ctx, p.id, p.fleet.holder); err != nil {
 				p.emit(event.Event{Kind: event.Warning, Host: h, Message: fmt.Sprintf("cannot commit on %s: %v", h, err)})
 			}
 		}
-	}
+	})
 }
 
 // undo takes back what hosts have done since their batch began (the play, with scope all).

@@ -147,10 +147,20 @@ func (p *play) read(task *playbooks.Task, in *inclusion) (*playbooks.Included, e
 	return p.loader.LoadRole(*in.use, task.Inherited())
 }
 
+// addHandlers appends handlers that an include has brought. Those of a role that is there already are the same ones, as under Ansible: a
+// host that notified them before the second include and after it runs them once.
 func (p *play) addHandlers(handlers []*playbooks.Task, extra *value.Dict) {
 	var nodes []*machine.Node
+	known := map[string]bool{}
+	for _, h := range p.handlers {
+		if role := h.task.Role; role != nil {
+			known[role.Key] = true
+		}
+	}
 	for _, h := range handlers {
-		nodes = append(nodes, p.handler(h, extra))
+		if h.Role == nil || !known[h.Role.Key] {
+			nodes = append(nodes, p.handler(h, extra))
+		}
 	}
 	p.machine.Step(machine.AddHandlers{Handlers: nodes})
 }

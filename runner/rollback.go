@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-multierror"
 
 	"github.com/calroll/calroll/inventory"
 	"github.com/calroll/calroll/playbooks"
@@ -28,22 +31,27 @@ type undoing struct {
 
 // undoHosts takes hosts back, many at a time, and tells what came of it; whole means that every one is as it was.
 func (r *run) undoHosts(ctx context.Context, hosts []string, u undoing) (whole bool) {
+	var failed atomic.Bool
+	r.onEach(hosts, func(h string) {
+		if !r.undoHost(ctx, h, u) {
+			failed.Store(true)
+		}
+	})
+	return !failed.Load()
+}
+
+// onEach does something for each host, for at most forks of them at a time.
+func (r *run) onEach(hosts []string, do func(host string)) {
 	places := make(chan struct{}, max(r.o.Forks, 1))
 	var wg sync.WaitGroup
-	var mu sync.Mutex // guards whole
-	whole = true
 	for _, h := range hosts {
 		places <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-places }()
-			ok := r.undoHost(ctx, h, u)
-			mu.Lock()
-			whole = whole && ok
-			mu.Unlock()
+			do(h)
 		})
 	}
 	wg.Wait()
-	return whole
 }
 
 // undoHost takes one host back as every identity that worked there, and reports it as one line.
@@ -169,18 +177,32 @@ func rollbackHosts(inv *inventory.Inventory, rb RollbackOptions) ([]string, erro
 	return names, nil
 }
 
-// worked tells the fleet as whom a stored run worked on hosts.
+// worked tells the fleet as whom a stored run worked on hosts. The error names every host that cannot be reached any more as the
+// inventory and the command line have it now, sorted.
 func (r *run) worked(ids []store.Identity, hosts []string) error {
-	var errs []error
+	problems := &multierror.Error{ErrorFormat: perHost}
 	for _, id := range ids {
 		if !slices.Contains(hosts, id.Host) {
 			continue
 		}
 		w, err := r.storedWay(id)
-		errs = append(errs, err)
+		if err != nil {
+			problems = multierror.Append(problems, fmt.Errorf("%s: %w", id.Host, err))
+			continue
+		}
 		r.fleet.remember(id, w)
 	}
-	return errors.Join(errs...)
+	return problems.ErrorOrNil()
+}
+
+// perHost lists the problems of hosts, a line each, sorted by host.
+func perHost(errs []error) string {
+	lines := make([]string, len(errs))
+	for i, err := range errs {
+		lines[i] = err.Error()
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }
 
 // storedWay is the way of a stored identity: the host's variables of today, and the user of then.

@@ -1,22 +1,23 @@
-package main
+package main_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -32,33 +33,12 @@ import (
 // other in the same folder (one without flags when there is none). A line "differs: reason" says that only the tree is compared, and whether
 // both tools fail. {{ url }} is a web server, {{ work }} an empty folder.
 
-// differences are what is meant to differ, with the reason.
-var differences = map[string]string{
-	"invocation": "the arguments as the module saw them, for -vvv", "exception": "a Python traceback",
-	"warnings": "told as events of their own", "deprecations": "Ansible's own business",
-	"start": "a time", "end": "a time", "delta": "a duration", "elapsed": "a duration", "atime": "a time", "mtime": "a time", "ctime": "a time", "date": "a time",
-	"inode": "of the file, which is another one", "dev": "of the file system", "blocks": "of the file system", "version": "changes with every inode",
-	"extract_results": "what tar said: calroll runs no tar",
-}
-
-// aboutFiles are keys that Ansible's modules add to a failure about the file as it stands.
-var aboutFiles = keys("path dest src gid uid group owner mode size state checksum details exit_status secontext")
-
-// testedAlone are modules whose words for failures are compared by the differential suite of the modules.
-var testedAlone = keys("copy template file lineinfile unarchive get_url slurp stat include_vars")
-
-// sends are modules whose src is a temporary file under Ansible.
-var sends = keys("copy get_url unarchive")
-
-// statuses are keys of a result that its status has told already.
-var statuses = []string{"failed", "skipped", "results"}
-
 func TestPlaybooksDoWhatTheyDoUnderAnsible(t *testing.T) {
 	if _, err := exec.LookPath("ansible-playbook"); err != nil {
 		t.Fatal("cannot compare with Ansible: install ansible-core (apt-get install ansible-core)")
 	}
 	files, err := filepath.Glob("testdata/differential/*.txtar")
-	if err != nil || len(files) < 1 {
+	if err != nil || len(files) < 60 {
 		t.Fatalf("%d cases, want 60 or more (%v)", len(files), err)
 	}
 	server := httptest.NewServer(pages())
@@ -137,8 +117,8 @@ func (c differential) compare(t *testing.T) {
 	places <- struct{}{}
 	defer func() { <-places }()
 	root := t.TempDir()
-	theirs := c.carryOut(t, filepath.Join(root, "them"), ansible)
-	ours := c.carryOut(t, filepath.Join(root, "ours"), calroll)
+	theirs := c.story(t, c.askAnsible(t, filepath.Join(root, "them")))
+	ours := c.story(t, c.carryOut(t, filepath.Join(root, "ours"), calroll))
 	if ours != theirs {
 		text, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{A: difflib.SplitLines(theirs), B: difflib.SplitLines(ours), FromFile: "ansible", ToFile: "calroll", Context: 3})
 		if err != nil {
@@ -148,7 +128,20 @@ func (c differential) compare(t *testing.T) {
 	}
 }
 
-// tool runs a playbook with flags and says what it printed.
+// observed is what a tool did with a case. The case's folder and the web server have fixed names in it.
+type observed struct {
+	Runs []ran
+	Tree string
+}
+
+type ran struct {
+	Flags  []string
+	Stdout string
+	Stderr string
+	Exit   int
+}
+
+// tool is the command that runs a playbook, with flags, in dir.
 type tool func(dir string, flags []string) *exec.Cmd
 
 func ansible(dir string, flags []string) *exec.Cmd {
@@ -173,14 +166,55 @@ func environment(dir string) []string {
 	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir + "/work", "LC_ALL=C.UTF-8", "TZ=UTC", "CASE=differential"}
 }
 
-// carryOut runs the case with a tool in dir, and is all that can be observed, as text.
-func (c differential) carryOut(t *testing.T, dir string, with tool) string {
+// askAnsible is what Ansible does with the case. It does the same every time, slowly, so its answer is kept in the user's cache for as long
+// as the case, the callback plugin and Ansible itself stay as they are.
+func (c differential) askAnsible(t *testing.T, dir string) observed {
+	t.Helper()
+	file := c.cached(t)
+	var o observed
+	if raw, err := os.ReadFile(file); err == nil && json.Unmarshal(raw, &o) == nil {
+		return o
+	}
+	o = c.carryOut(t, dir, ansible)
+	raw, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.MkdirAll(filepath.Dir(file), 0o755) == nil {
+		_ = os.WriteFile(file, raw, 0o644) // without a cache the next time is as slow as this one
+	}
+	return o
+}
+
+var ansibleVersion = sync.OnceValues(func() ([]byte, error) { return exec.Command("ansible-playbook", "--version").Output() })
+
+// cached is the file that keeps Ansible's answer.
+func (c differential) cached(t *testing.T) string {
+	t.Helper()
+	version, err := ansibleVersion()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plugin, err := os.ReadFile("testdata/differential/callback_plugins/events.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	sum := sha256.Sum256(slices.Concat(version, plugin, []byte(standardInventory), txtar.Format(c.archive)))
+	return filepath.Join(cache, "calroll", "differential", hex.EncodeToString(sum[:])+".json")
+}
+
+// carryOut runs the case with a tool in dir.
+func (c differential) carryOut(t *testing.T, dir string, with tool) observed {
 	t.Helper()
 	unpack(t, c.archive, dir)
-	var out strings.Builder
+	names := strings.NewReplacer(dir, "CASE", c.url, "URL")
+	var o observed
 	for _, flags := range c.runs {
-		flags = slices.Concat([]string{"play.yml", "-i", c.inventory(), "-e", "work=" + dir + "/work", "-e", "url=" + c.url}, flags)
-		cmd := with(dir, flags)
+		cmd := with(dir, slices.Concat([]string{"play.yml", "-i", c.inventory(), "-e", "work=" + dir + "/work", "-e", "url=" + c.url}, flags))
 		cmd.Dir = dir
 		var stdout, stderr bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -189,19 +223,29 @@ func (c differential) carryOut(t *testing.T, dir string, with tool) string {
 		if err != nil && !errors.As(err, &exit) {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&out, "run %s\n", strings.Join(flags[7:], " "))
-		if os.Getenv("DIFFERENTIAL_VERBOSE") != "" {
-			t.Logf("%s %s\n%s%s", filepath.Base(cmd.Path), strings.Join(flags, " "), stdout.String(), stderr.String())
+		o.Runs = append(o.Runs, ran{Flags: flags, Stdout: names.Replace(stdout.String()), Stderr: names.Replace(stderr.String()), Exit: cmd.ProcessState.ExitCode()})
+	}
+	o.Tree = names.Replace(tree(t, dir+"/work"))
+	return o
+}
+
+// story is what can be compared, as text.
+func (c differential) story(t *testing.T, o observed) string {
+	t.Helper()
+	var out strings.Builder
+	for _, r := range o.Runs {
+		fmt.Fprintf(&out, "run %s\n", strings.Join(r.Flags, " "))
+		if testing.Verbose() {
+			t.Logf("%s%s", r.Stdout, r.Stderr)
 		}
 		if c.differs != "" {
-			fmt.Fprintf(&out, "fails: %v\n", cmd.ProcessState.ExitCode() != 0)
+			fmt.Fprintf(&out, "fails: %v\n", r.Exit != 0)
 			continue
 		}
-		out.WriteString(story(t, stdout.Bytes(), slices.Contains(flags, "--diff")))
-		fmt.Fprintf(&out, "exit %d\n", cmd.ProcessState.ExitCode())
+		out.WriteString(story(t, r.Stdout, slices.Contains(r.Flags, "--diff")))
+		fmt.Fprintf(&out, "exit %d\n", r.Exit)
 	}
-	out.WriteString(tree(t, dir+"/work"))
-	return strings.NewReplacer(dir, "CASE", c.url, "URL").Replace(out.String())
+	return out.String() + o.Tree
 }
 
 func (c differential) inventory() string {
@@ -238,234 +282,6 @@ func unpack(t *testing.T, a *txtar.Archive, dir string) {
 	if err := os.MkdirAll(filepath.Join(dir, "work"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// line is an event of either tool.
-type line struct {
-	Event   string                    `json:"event"`
-	Play    string                    `json:"play"`
-	Batch   int                       `json:"batch"`
-	Task    string                    `json:"task"`
-	Action  string                    `json:"action"`
-	Handler bool                      `json:"handler"`
-	Host    string                    `json:"host"`
-	Hosts   []string                  `json:"hosts"`
-	Status  string                    `json:"status"`
-	Item    any                       `json:"item"`
-	Result  map[string]any            `json:"result"`
-	Diff    []map[string]any          `json:"diff"`
-	Message string                    `json:"message"`
-	Recap   map[string]map[string]int `json:"recap"`
-}
-
-// story is a run as text: hosts are sorted within a task, because which one answers first is chance.
-func story(t *testing.T, stdout []byte, diff bool) string {
-	t.Helper()
-	var out strings.Builder
-	var hosts []line
-	play, action := "", ""
-	flush := func() {
-		slices.SortStableFunc(hosts, func(a, b line) int { return strings.Compare(a.Host, b.Host) })
-		for _, l := range hosts {
-			fmt.Fprintf(&out, "  %s\n", l.told())
-		}
-		hosts = nil
-	}
-	for raw := range bytes.Lines(stdout) {
-		var l line
-		if !bytes.HasPrefix(raw, []byte("{")) {
-			continue
-		}
-		if err := json.Unmarshal(raw, &l); err != nil {
-			t.Fatalf("cannot read an event: %v\n%s", err, raw)
-		}
-		if !diff {
-			l.Diff = nil // Ansible's modules give it when nobody asked
-		}
-		switch {
-		case l.Event == "play_start":
-			play = l.Play
-		case l.Event == "batch_start" && l.Batch > 1:
-			l.Event, l.Play = "play_start", play // Ansible starts the play again
-		case l.Action == "meta":
-			continue // Ansible tells it of some
-		case l.Event == "task_start":
-			action = l.Action
-		case action == "gather_facts" || action == "setup":
-			l.Result = nil // facts have a differential test of their own
-		}
-		if l.Action == "" {
-			l.Action = action
-		}
-		if l.Host != "" && l.Event != "connect" && l.Event != "warning" {
-			hosts = append(hosts, l)
-			continue
-		}
-		if text := l.told(); text != "" {
-			flush()
-			out.WriteString(text + "\n")
-		}
-	}
-	flush()
-	return out.String()
-}
-
-// told is an event as text; empty for those that only one of the tools has.
-func (l line) told() string {
-	switch l.Event {
-	case "play_start":
-		return "play " + l.Play
-	case "no_hosts":
-		return "no hosts"
-	case "task_start":
-		if l.Handler {
-			return "handler " + l.Task
-		}
-		return "task " + l.Task
-	case "included":
-		if filepath.Ext(l.Message) == "" {
-			return "" // a role: Ansible does not tell which
-		}
-		slices.Sort(l.Hosts)
-		return fmt.Sprintf("  included %s for %v", filepath.Base(l.Message), l.Hosts)
-	case "retry":
-		return l.Host + " retry"
-	case "item_done":
-		if l.Item == "(censored due to no_log)" {
-			l.Item = nil // Ansible has no words for it
-		}
-		return fmt.Sprintf("%s item %s %s", l.Host, inJSON(l.Item), l.outcome())
-	case "host_done":
-		return l.Host + " " + l.outcome()
-	case "recap":
-		return l.recap()
-	}
-	return ""
-}
-
-func (l line) recap() string {
-	var b strings.Builder
-	for _, host := range slices.Sorted(maps.Keys(l.Recap)) {
-		counts := l.Recap[host]
-		delete(counts, "undone")
-		fmt.Fprintf(&b, "recap %s %v\n", host, counts)
-	}
-	return strings.TrimSuffix(b.String(), "\n")
-}
-
-// outcome is a status with the result that came with it.
-func (l line) outcome() string {
-	status := l.Status
-	if l.Event == "item_done" && status == "ignored" {
-		status = "failed" // Ansible ignores the loop, not its items
-	}
-	if l.Result["unreachable"] == true {
-		status, l.Result = "unreachable", nil // each tool has its words for it
-	}
-	for _, k := range statuses {
-		delete(l.Result, k)
-	}
-	if sends[l.Action] {
-		delete(l.Result, "src")
-	}
-	if status == "failed" || status == "ignored" {
-		for k := range l.Result {
-			if aboutFiles[k] || testedAlone[l.Action] && k != "attempts" && k != "failed_when_result" {
-				delete(l.Result, k)
-			}
-		}
-	}
-	if l.Result["changed"] == false {
-		delete(l.Result, "changed")
-	}
-	return strings.TrimSpace(status + " " + inJSON(clean(l.Result)) + diffText(l.Diff))
-}
-
-func keys(names string) map[string]bool {
-	set := map[string]bool{}
-	for _, name := range strings.Fields(names) {
-		set[name] = true
-	}
-	return set
-}
-
-// clean is a value without what is meant to differ.
-func clean(v any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		out := map[string]any{}
-		for _, k := range []string{"changed_when_result", "failed_when_result"} {
-			if _, ok := v[k].(string); ok {
-				delete(v, "msg") // Ansible tells the mistake only here
-			}
-		}
-		for k, e := range v {
-			if _, ok := differences[k]; ok || e == nil || strings.HasPrefix(k, "_ansible_") || k == "src" && temporary(e) {
-				continue // what is null is as good as not there
-			}
-			out[k] = clean(e)
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i, e := range v {
-			out[i] = clean(e)
-		}
-		return out
-	case string:
-		if mistake.MatchString(v) {
-			return "MISTAKE"
-		}
-		return stamp.ReplaceAllString(v, "STAMP")
-	}
-	return v
-}
-
-// temporary tells that a value is where Ansible puts what it sends to a host.
-func temporary(v any) bool {
-	text, _ := v.(string)
-	return strings.Contains(text, "ansible-tmp-") || strings.Contains(text, "/ansible-local-")
-}
-
-// mistake is how each tool begins to tell of a mistake in the playbook.
-var mistake = regexp.MustCompile(`^[^ ]*play\.yml:\d+:\d+: |^[^ ]*\.(yml|j2):\d+:\d+: |The error (was|appears to be)|' is undefined|^argument '\S+' is of type |^Could not find or access |^An unhandled exception occurred|^Invalid data passed to 'loop'`)
-
-// stamp is the tail of a backup's name.
-var stamp = regexp.MustCompile(`\.\d+\.\d{4}-\d\d-\d\d@\d\d:\d\d:\d\d~`)
-
-func diffText(diffs []map[string]any) string {
-	var b strings.Builder
-	for _, d := range diffs { // headers are left out: Ansible's name temporary files
-		before, after := sideText(d["before"]), sideText(d["after"])
-		if before != after {
-			fmt.Fprintf(&b, "\n      before: %q\n      after: %q", before, after)
-		}
-	}
-	return b.String()
-}
-
-func sideText(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return ""
-	case string:
-		var m any
-		if json.Unmarshal([]byte(v), &m) == nil {
-			return inJSON(clean(m))
-		}
-		return v
-	}
-	return inJSON(clean(v))
-}
-
-func inJSON(v any) string {
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return fmt.Sprint(v)
-	}
-	return strings.TrimSpace(b.String())
 }
 
 // tree is every file below dir, as text: kind, mode, owner, and content or target.

@@ -25,13 +25,16 @@ const (
 	exitFailed = 2
 )
 
+// programDir holds calroll once a test has asked for it.
+var programDir string
+
 // program builds calroll once for all tests.
 var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "calroll-catalog-")
-	if err != nil {
+	var err error
+	if programDir, err = os.MkdirTemp("", "calroll-catalog-"); err != nil {
 		return "", err
 	}
-	exe := filepath.Join(dir, "calroll")
+	exe := filepath.Join(programDir, "calroll")
 	out, err := exec.Command("go", "build", "-o", exe, "github.com/calroll/calroll/cmd/calroll").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("cannot build calroll: %w\n%s", err, out)
@@ -41,9 +44,7 @@ var program = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if exe, err := program(); err == nil {
-		os.RemoveAll(filepath.Dir(exe))
-	}
+	os.RemoveAll(programDir) // "" when no test has built it
 	os.Exit(code)
 }
 

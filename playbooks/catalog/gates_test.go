@@ -38,6 +38,9 @@ func found(pairs ...string) string {
 	return "host_found: " + string(text) + "\n" + soundRest
 }
 
+// namesake makes the second host of the tests' inventory a node of the same name.
+const namesake = "node2: {calico_nodename: node1}\n"
+
 // closed are the gates that close on a host: "id level: says -> remedy".
 func closed(t *testing.T, hostVars string, facts ...string) []string {
 	t.Helper()
@@ -69,6 +72,9 @@ func TestGates(t *testing.T) {
 		{"P-02 stop", "", found("module_ip_set", "missing"), "has no module ip_set"},
 		{"P-02 stop", "", found("module_ipip", "missing", "modules_tree", "-"), "set pool_encap to \"off\""},
 		{"P-02 stop", "calico_version: v3.1.7\n", soundHost + "ansible_facts: {architecture: aarch64}\n", "never published for aarch64"},
+		{"P-04 stop", "", soundHost + "calico_nodename: Node_1\n", "Node_1 is no lower-case DNS name"},
+		{"P-04 stop", "", soundHost + namesake, "the hosts node1, node2 would all be the node node1"},
+		{"P-05 stop", "unit_style: seed\n", soundHost + "calico_nodename: other\n", "which is node1 and not other"},
 		{"G-03 stop", "", soundHost + "preflight_etcd: {failed: true, msg: no quorum}\n", "etcd cannot be used from here: no quorum"},
 		{"G-03 stop", "calico_version: v2.6.12\n", soundHost + "preflight_etcd_v2: {failed: true}\n", "--enable-v2=true"},
 		{"P-10 stop", "", found("runtimes", "") + "host_runtime: \"\"\n", "no container runtime is installed and running"},
@@ -158,7 +164,7 @@ func TestSettingRules(t *testing.T) {
 		"cni_kubeconfig: /etc/cni/net.d/k.conf\n":                         "must not end in",
 		"cni_bin_dir: opt/cni\n":                                          "must be absolute",
 		"cni_log_level: loud\n":                                           "cni_log_level",
-		"as_number: 0\n":                                                  "between 1 and",
+		"node_as: 4294967296\n":                                           "between 1 and",
 		"calico_version: v3.6.5\npool_encap: vxlan-always\n":              "VXLAN needs Calico 3.7",
 		"networking_backend: vxlan\n":                                     "carries no IPIP",
 		"pool_cidr: many\n":                                               "no IPv4 network",

@@ -109,6 +109,10 @@ func hostScope(t *testing.T, env *expr.Env, role, hostVars string, facts ...stri
 			world.Host("node1").AddFacts(f)
 			d.Delete("ansible_facts")
 		}
+		if other, ok := d.At("node2").(*value.Dict); ok {
+			world.Host("node2").SetFacts(other)
+			d.Delete("node2")
+		}
 		world.Host("node1").SetFacts(d)
 	}
 	r := task.Role

@@ -52,18 +52,18 @@ func TestEveryFileIsRead(t *testing.T) {
 	l := loader(env)
 	walk(t, func(name string, text []byte) {
 		file := playbooks.CatalogPrefix + name
-		switch folder := path.Base(path.Dir(name)); {
-		case folder == "templates":
+		switch path.Base(path.Dir(name)) {
+		case "templates":
 			if err := env.CheckFile(string(text), source.Pos{File: file}, expr.TemplateModule()); err != nil {
 				t.Error(err)
 			}
-		case folder == "vars" || folder == "defaults":
+		case "vars", "defaults":
 			v, err := l.LoadVars(file)
 			if err != nil {
 				t.Error(err)
 			}
 			checkTemplates(t, env, v.Dict())
-		case folder == "tasks":
+		case "tasks":
 			loadTasks(t, l, name)
 		}
 	})

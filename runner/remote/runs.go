@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"time"
 
 	"github.com/calroll/calroll/tasks"
@@ -168,10 +167,4 @@ func (s *server) commit(ctx context.Context, payload []byte) error {
 		return err
 	}
 	return journal.Prune(s.o.StateDir, keepRuns, keepAge, time.Now())
-}
-
-// listOpen are the runs that are neither committed nor undone.
-func listOpen(dir string) ([]journal.Run, error) {
-	runs, err := journal.Runs(dir)
-	return slices.DeleteFunc(runs, func(r journal.Run) bool { return !r.Open() }), err
 }

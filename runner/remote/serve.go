@@ -108,7 +108,7 @@ func (s *server) hello() Hello {
 		PID: os.Getpid(), UID: os.Getuid(), Clock: time.Now()}
 	h.Hostname, _ = os.Hostname() // empty is an honest answer
 	var err error
-	if h.Runs, err = listOpen(s.o.StateDir); err != nil {
+	if h.Runs, err = journal.OpenRuns(s.o.StateDir); err != nil {
 		h.RunsErr = err.Error()
 	}
 	return h

@@ -37,6 +37,17 @@ func (r Run) Open() bool { return !r.Committed && !r.Ended }
 
 // Runs are the runs below dir, oldest first. No folder is no run.
 func Runs(dir string) ([]Run, error) {
+	return runs(dir, func(string) bool { return true })
+}
+
+// OpenRuns are those that are neither committed nor undone. A host keeps many runs, and every start of a helper asks for the open ones:
+// of the others only the end is read.
+func OpenRuns(dir string) ([]Run, error) {
+	open, err := runs(dir, func(run string) bool { return !closed(filepath.Join(dir, run, linesName)) })
+	return slices.DeleteFunc(open, func(r Run) bool { return !r.Open() }), err
+}
+
+func runs(dir string, wanted func(run string) bool) ([]Run, error) {
 	names, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -46,7 +57,7 @@ func Runs(dir string) ([]Run, error) {
 	}
 	var runs []Run
 	for _, n := range names {
-		if !n.IsDir() {
+		if !n.IsDir() || !wanted(n.Name()) {
 			continue
 		}
 		r, _, err := read(dir, n.Name())
@@ -60,6 +71,26 @@ func Runs(dir string) ([]Run, error) {
 	}
 	slices.SortStableFunc(runs, func(a, b Run) int { return a.Began.Compare(b.Began) })
 	return runs, nil
+}
+
+// closed tells whether a journal's last whole line says that its run is over. False may also mean that one has to read it all.
+func closed(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	end := make([]byte, min(st.Size(), 512)) // the lines in question are short
+	if _, err := f.ReadAt(end, st.Size()-int64(len(end))); err != nil {
+		return false
+	}
+	end = end[:bytes.LastIndexByte(end, '\n')+1]
+	last := end[bytes.LastIndexByte(bytes.TrimSuffix(end, []byte("\n")), '\n')+1:]
+	return bytes.HasPrefix(last, []byte(`{"what":"commit"`)) || bytes.HasPrefix(last, []byte(`{"what":"ended"`))
 }
 
 // Read is the run's records in their order. A run that altered nothing has no folder: os.ErrNotExist.
@@ -145,6 +176,9 @@ func Commit(ctx context.Context, dir, run string, h Holder) error {
 
 // Prune removes runs that are committed or undone, all but the keep newest of them and those younger than maxAge before now.
 func Prune(dir string, keep int, maxAge time.Duration, now time.Time) error {
+	if names, err := os.ReadDir(dir); err == nil && len(names) <= keep {
+		return nil // nearly always, and at every commit
+	}
 	runs, err := Runs(dir)
 	if err != nil {
 		return err

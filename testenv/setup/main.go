@@ -1,5 +1,5 @@
-// Command setup gets a machine ready for the lab, the demo or the tests: it installs what is missing, builds the hosts' image and the real
-// programs, and keeps both in the user's cache. A second run finds everything and takes no time.
+// Command setup gets a machine ready for the lab, the demo, the tests or the benchmarks: it installs what is missing, builds the hosts'
+// image and the real programs, and keeps both in the user's cache. A second run finds everything and takes no time.
 package main
 
 import (
@@ -25,8 +25,15 @@ var forTests = []testenv.Tool{
 	{Program: "unzip", Package: "unzip"},
 }
 
+// forBench is what calroll is measured beside: ansible-core, with the collections that Debian packs apart from it, and ssh.
+var forBench = []testenv.Tool{
+	{Program: "ansible-playbook", Package: "ansible-core"},
+	{Program: "ansible-community", Package: "ansible"},
+	{Program: "ssh", Package: "openssh-client"},
+}
+
 func main() {
-	purpose := flag.String("for", "test", "test, demo or lab")
+	purpose := flag.String("for", "test", "test, bench, demo or lab")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := setup(ctx, *purpose)
@@ -44,9 +51,11 @@ func setup(ctx context.Context, purpose string) error {
 	switch purpose {
 	case "test":
 		tools = forTests
+	case "bench": // the playbook that is measured needs nothing of Calico
+		return testenv.Prepare(ctx, say, forBench...)
 	case "demo", "lab":
 	default:
-		return fmt.Errorf("cannot set up for %q: it is test, demo or lab", purpose)
+		return fmt.Errorf("cannot set up for %q: it is test, bench, demo or lab", purpose)
 	}
 	if err := testenv.Prepare(ctx, say, tools...); err != nil {
 		return err
