@@ -126,10 +126,11 @@ func unitOf(ctx context.Context, c *dbus.Conn, name string) (UnitInfo, error) {
 
 // unitMeta is the Meta of a unit record.
 type unitMeta struct {
-	Aspect string            `json:"aspect"`          // enable, active, mask
-	Links  map[string]string `json:"links,omitempty"` // the links below /etc/systemd/system that concern the unit, and where they lead
-	Dirs   []string          `json:"dirs,omitempty"`  // the folders of such links that exist
-	Names  []string          `json:"names,omitempty"` // the unit and those that are enabled with it
+	Failed bool              `json:"failed,omitempty"` // it had failed before
+	Aspect string            `json:"aspect"`           // enable, active, mask
+	Links  map[string]string `json:"links,omitempty"`  // the links below /etc/systemd/system that concern the unit, and where they lead
+	Dirs   []string          `json:"dirs,omitempty"`   // the folders of such links that exist
+	Names  []string          `json:"names,omitempty"`  // the unit and those that are enabled with it
 }
 
 // SetUnit brings a unit to the state: unmasks, enables and starts it, or stops, disables and masks it, each step recorded. Starting and
@@ -185,7 +186,7 @@ func (s *Sys) setUnitAspect(ctx context.Context, c *dbus.Conn, name, aspect stri
 	if s.Check() {
 		return true, nil
 	}
-	meta := unitMeta{Aspect: aspect}
+	meta := unitMeta{Aspect: aspect, Failed: u.ActiveState == "failed"}
 	if aspect != "active" {
 		if err := meta.readLinks(u); err != nil {
 			return false, err
@@ -476,6 +477,30 @@ func (k unitKind) State(ctx context.Context, b Before) (string, error) {
 	return u.word(m.Aspect), err
 }
 
+// Tidy lets systemd forget a failure of a unit that had not failed before and has ended by itself since.
+func (k unitKind) Tidy(ctx context.Context, b Before) error {
+	var m unitMeta
+	if err := json.Unmarshal(b.Meta, &m); err != nil {
+		return failed("read the record of "+b.Key, err)
+	}
+	if m.Aspect != "active" {
+		return nil
+	}
+	return withSystemd(ctx, "look at the unit "+b.Key, func(c *dbus.Conn) error { return m.forgetFailure(ctx, c, b) })
+}
+
+// forgetFailure resets a unit that failed after the record was made; one that had failed before stays as it is.
+func (m unitMeta) forgetFailure(ctx context.Context, c *dbus.Conn, b Before) error {
+	if m.Failed || b.Was != unitWords["active"][1] {
+		return nil
+	}
+	u, err := unitOf(ctx, c, b.Key)
+	if err != nil || u.ActiveState != "failed" {
+		return err
+	}
+	return c.ResetFailedUnitContext(ctx, b.Key)
+}
+
 // Restore starts or stops the unit, or puts its links back.
 func (k unitKind) Restore(ctx context.Context, b Before, _ Kept, _ bool) error {
 	var m unitMeta
@@ -485,7 +510,8 @@ func (k unitKind) Restore(ctx context.Context, b Before, _ Kept, _ bool) error {
 	op := fmt.Sprintf("make the unit %s %s again", b.Key, b.Was)
 	if m.Aspect == "active" {
 		return withSystemd(ctx, op, func(c *dbus.Conn) error {
-			return alterUnit(ctx, c, b.Key, "active", b.Was == unitWords["active"][0], UnitState{})
+			err := alterUnit(ctx, c, b.Key, "active", b.Was == unitWords["active"][0], UnitState{})
+			return errors.Join(err, m.forgetFailure(ctx, c, b))
 		})
 	}
 	if err := m.putLinks(); err != nil {

@@ -314,3 +314,20 @@ func (s *rig) wire(book string) event.Wire {
 	}
 	return *e.Wire
 }
+
+// TestUndoForgetsFailures: a unit that was not failed before is not failed afterwards, whatever it says when it is stopped.
+func TestUndoForgetsFailures(t *testing.T) {
+	s := newRig(t, 1)
+	h := s.lab.Hosts[0]
+	const unit = "[Service]\n          ExecStart=/bin/sh -c 'trap \"exit 3\" TERM; sleep infinity & wait'\n"
+	book := s.write("play.yml", play+"    - copy:\n        dest: /etc/systemd/system/sulky.service\n        content: |\n          "+unit+
+		"    - systemd: {name: sulky, state: started, daemon_reload: true}\n")
+	s.calroll(runner.ExitOK, "run", book)
+	if got := s.sh(h, "systemctl is-active sulky"); got != "active" {
+		t.Fatalf("the unit is %s", got)
+	}
+	s.calroll(runner.ExitOK, "rollback", "last")
+	if got := s.sh(h, "systemctl list-units --all --failed --no-legend; ls /etc/systemd/system/sulky.service 2>&1 || true"); strings.Contains(got, "●") || !strings.Contains(got, "No such file") {
+		t.Errorf("after the rollback there is %q", got)
+	}
+}
