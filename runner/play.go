@@ -319,17 +319,40 @@ func (p *play) answer(r *ref, outcomes []outcome) ([]machine.Output, error) {
 func (p *play) notified(r *ref, host string) ([]int, error) {
 	var indexes []int
 	for _, n := range r.task.Notify {
-		rendered, err := n.Get(func(t value.Template) (any, error) { return p.scope(r, host).Render(t) }, "")
+		names, err := p.notification(n, r, host)
 		if err != nil {
 			return nil, err
 		}
-		found := p.handlersNamed(rendered)
-		if len(found) == 0 {
-			return nil, p.noHandler(n.Pos, rendered)
+		for _, name := range names {
+			found := p.handlersNamed(name)
+			if len(found) == 0 {
+				return nil, p.noHandler(n.Pos, name)
+			}
+			indexes = append(indexes, found...)
 		}
-		indexes = append(indexes, found...)
 	}
 	return indexes, nil
+}
+
+// notification is what one entry of notify names: a template may render to a list.
+func (p *play) notification(n playbooks.Setting[string], r *ref, host string) ([]string, error) {
+	t, isTemplate := n.Template()
+	if !isTemplate {
+		return []string{n.Text()}, nil
+	}
+	v, err := p.scope(r, host).Render(t)
+	if err != nil {
+		return nil, err
+	}
+	list, ok := v.([]any)
+	if !ok {
+		list = []any{v}
+	}
+	var names []string
+	for _, e := range list {
+		names = append(names, expr.String(e))
+	}
+	return names, nil
 }
 
 func (p *play) noHandler(pos source.Pos, name string) error {

@@ -170,3 +170,18 @@ func (r *run) firstVarsFile(def *playbooks.Play, alternatives []playbooks.Settin
 	}
 	return nil, last
 }
+
+// ImportName renders the names in imports, for a Loader: with extra variables, those of the inventory's group all, and what the loader knows.
+func ImportName(o Options) func(t value.Template, known *value.Vars) (string, error) {
+	return func(t value.Template, known *value.Vars) (string, error) {
+		w := newWorld(o)
+		dir, _ := known.Var("playbook_dir")
+		w.StartPlaybook(expr.String(dir))
+		w.StartPlay(vars.Play{Vars: known})
+		v, err := w.Play().Render(t)
+		if err != nil {
+			return "", err
+		}
+		return expr.String(v), nil
+	}
+}

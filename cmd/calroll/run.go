@@ -119,6 +119,7 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	o.Env = newEnv(filepath.Dir(args[0]), o.Inventory)
 	o.Loader = newLoader(o.Env, f.rolesPath)
+	o.Loader.ImportName = runner.ImportName(o)
 	if f.listTasks || f.listTags || f.listHosts || f.syntaxCheck {
 		return f.list(cmd.OutOrStdout(), o)
 	}

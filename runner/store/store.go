@@ -215,6 +215,8 @@ func (s *Store) List() ([]Meta, error) {
 			runs = append(runs, m)
 		}
 	}
+	// Names tell seconds only, and two runs may begin in one.
+	slices.SortStableFunc(runs, func(a, b Meta) int { return b.Started.Compare(a.Started) })
 	return runs, nil
 }
 
