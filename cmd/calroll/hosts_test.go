@@ -250,7 +250,7 @@ func TestInterrupt(t *testing.T) {
 	}
 
 	cmd, out = start()
-	s.until(func() bool { return cmd.Process.Signal(syscall.SIGINT) == nil && s.ended(cmd) })
+	s.interrupt(cmd)
 	if code := cmd.ProcessState.ExitCode(); code != runner.ExitCanceled {
 		t.Errorf("exit status %d:\n%s", code, out)
 	}
@@ -264,19 +264,20 @@ func TestInterrupt(t *testing.T) {
 	s.calroll(runner.ExitOK, "rollback", "last")
 }
 
-// ended tells whether a command has ended; it waits for it once.
-func (s *rig) ended(cmd *exec.Cmd) bool {
-	if cmd.ProcessState != nil {
-		return true
-	}
+// interrupt sends the second Ctrl-C, again if it came together with the first, until the command has ended.
+func (s *rig) interrupt(cmd *exec.Cmd) {
+	s.Helper()
 	done := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(done) }()
-	select {
-	case <-done:
-		return true
-	case <-time.After(5 * time.Second):
-		return false
-	}
+	s.until(func() bool {
+		_ = cmd.Process.Signal(syscall.SIGINT) // fails once it has ended
+		select {
+		case <-done:
+			return true
+		case <-time.After(200 * time.Millisecond):
+			return false
+		}
+	})
 }
 
 // TestFramesAndBytes: one frame out a task at most, and next to nothing to a host that has everything.
