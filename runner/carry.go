@@ -25,11 +25,15 @@ func (r *run) playbook(ctx context.Context, book *playbooks.Playbook) (more bool
 		if err != nil {
 			return false, err
 		}
+		for _, h := range end.Unreachable {
+			r.unreached[h] = true
+		}
 		for _, h := range slices.Concat(end.Failed, end.Unreachable) {
 			r.gone[h] = true
 			r.world.SetGone(h, true)
 		}
 		r.failed = r.failed || len(end.Failed) > 0
+		r.fatal = r.fatal || end.Fatal
 		r.lost = r.lost || len(end.Unreachable) > 0
 		r.canceled = r.canceled || end.Canceled
 		if end.Break {
@@ -57,11 +61,13 @@ func (r *run) play(ctx context.Context, def *playbooks.Play) (machine.EndPlay, e
 		r.emit(event.Event{Kind: event.NoHosts})
 		return machine.EndPlay{}, nil
 	}
-	var all []string
+	var matched []string
 	for _, h := range hosts {
-		all = append(all, h.Name)
+		matched = append(matched, h.Name)
 		r.world.SetGone(h.Name, r.gone[h.Name])
-		if !r.gone[h.Name] {
+		if r.gone[h.Name] {
+			p.absent = append(p.absent, h.Name)
+		} else {
 			p.all = append(p.all, h.Name)
 			p.hosts[h.Name] = &host{name: h.Name, done: map[string]bool{}, began: map[string]bool{}}
 		}
@@ -69,8 +75,8 @@ func (r *run) play(ctx context.Context, def *playbooks.Play) (machine.EndPlay, e
 	if len(p.all) == 0 {
 		return machine.EndPlay{Break: true}, nil
 	}
-	r.world.SetHosts(all)
-	if p.machine, err = p.newMachine(); err != nil {
+	r.world.SetHosts(matched)
+	if p.machine, err = p.newMachine(matched); err != nil {
 		return machine.EndPlay{}, err
 	}
 	return p.carryOut(ctx)
@@ -125,7 +131,7 @@ func hostProblem(pos source.Pos, pattern string, err error) error {
 func (p *play) playRender(t value.Template) (any, error) { return p.world.Play().Render(t) }
 
 // newMachine sets the play's machine up.
-func (p *play) newMachine() (*machine.Machine, error) {
+func (p *play) newMachine(matched []string) (*machine.Machine, error) {
 	serial, err := p.serial()
 	if err != nil {
 		return nil, err
@@ -136,15 +142,15 @@ func (p *play) newMachine() (*machine.Machine, error) {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
-	m := machine.Play{Hosts: p.all, Serial: serial, AnyErrorsFatal: fatal, ForceHandlers: force, Rollback: p.scopeOfRollback()}
+	m := machine.Play{Hosts: matched, Gone: p.absent, Serial: serial, AnyErrorsFatal: fatal, ForceHandlers: force, Rollback: p.scopeOfRollback()}
 	if p.def.MaxFailPercentage.IsSet() {
 		m.MaxFailPercentage = &maxFail
 	}
 	pre := p.nodes(p.def.PreTasks, nil)
 	if gather, err := p.gathers(); err != nil {
 		return nil, err
-	} else if gather {
-		pre = slices.Concat([]*machine.Node{p.node(gatherTask(p.def), nil)}, pre)
+	} else if task := gatherTask(p.def); gather && p.chosen(task) {
+		pre = slices.Concat([]*machine.Node{p.node(task, nil)}, pre)
 	}
 	m.Sections = [][]*machine.Node{pre, p.nodes(p.def.Tasks, nil), p.nodes(p.def.PostTasks, nil)}
 	for _, h := range p.def.Handlers {

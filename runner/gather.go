@@ -5,12 +5,14 @@ import (
 	"github.com/calroll/calroll/playbooks/value"
 )
 
-// gatherTask is the task that gather_facts stands for. It runs whatever the tags, as Ansible's does.
+// gatherTask is the task that gather_facts stands for. It always runs, as far as tags go, unless the play has some.
 func gatherTask(def *playbooks.Play) *playbooks.Task {
 	t := &playbooks.Task{Action: "gather_facts", Module: "setup", Args: gatherArgs(def)}
 	t.Head = playbooks.Head{Keywords: def.Keywords, Pos: def.Pos, Name: playbooks.Const("Gathering Facts", def.Pos), Play: def}
 	t.When = def.GatherWhen
-	t.Tags = []playbooks.Setting[string]{playbooks.Const("always", def.Pos)}
+	if len(def.Tags) == 0 { // as in Ansible, a play's own tags take the place of always
+		t.Tags = []playbooks.Setting[string]{playbooks.Const("always", def.Pos)}
+	}
 	return t
 }
 

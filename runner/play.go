@@ -21,6 +21,7 @@ type play struct {
 	machine  *machine.Machine
 	hosts    map[string]*host
 	all      []string // the play's hosts, in order
+	absent   []string // those that an earlier play has lost
 	batch    []string
 	handlers []*ref
 	rollback machine.Scope
@@ -387,6 +388,19 @@ func (p *play) handlersNamed(name string) []int {
 	return found
 }
 
+// forgive lets hosts of the play that have failed in earlier plays take part again, from the next play on. Hosts that were lost stay out, as
+// under Ansible.
+func (p *play) forgive() {
+	for _, h := range p.absent {
+		if !p.unreached[h] {
+			delete(p.gone, h)
+		}
+	}
+	if len(p.gone) == len(p.unreached) {
+		p.failed = false
+	}
+}
+
 // meta carries a meta task out and says what it means for the host.
 func (p *play) meta(word, host string) machine.Outcome {
 	switch word {
@@ -398,6 +412,7 @@ func (p *play) meta(word, host string) machine.Outcome {
 		p.machine.Step(machine.EndBatch{})
 	case "clear_host_errors":
 		p.machine.Step(machine.ClearErrors{})
+		p.forgive()
 	case "clear_facts":
 		p.world.Host(host).ClearFacts()
 	case "reset_connection":

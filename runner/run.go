@@ -86,7 +86,9 @@ type run struct {
 	taskNo int64
 
 	gone       map[string]bool // hosts that failed or were lost: later plays go on without them
+	unreached  map[string]bool // those of them that were lost
 	failed     bool
+	fatal      bool // a play ended by any_errors_fatal or max_fail_percentage
 	lost       bool
 	canceled   bool
 	rolledBack bool
@@ -151,7 +153,7 @@ func checkHosts(o Options, books []*playbooks.Playbook) error {
 func begin(o Options) (*run, error) {
 	now := time.Now()
 	r := &run{o: o, id: store.NewID(now), loader: o.Loader, env: o.Env, actions: action.All(), mask: o.Mask, started: now,
-		counts: map[string]*event.Counts{}, gone: map[string]bool{}}
+		counts: map[string]*event.Counts{}, gone: map[string]bool{}, unreached: map[string]bool{}}
 	r.world = newWorld(o)
 	r.modules = o.Carried.Modules.Merge(o.Carried.Cluster)
 	r.mask.Add(string(o.Login.Password), string(o.Login.BecomePassword))
@@ -245,9 +247,9 @@ func (r *run) exit(err error) int {
 		return ExitCanceled
 	case err != nil:
 		return ExitError
-	case r.lost && !r.failed:
+	case r.lost && !r.fatal:
 		return ExitUnreachable
-	case r.failed:
+	case r.failed || r.lost:
 		return ExitFailed
 	}
 	return ExitOK

@@ -220,7 +220,7 @@ func temporary(v any) bool {
 }
 
 // mistake is how each tool begins to tell of a mistake in the playbook.
-var mistake = regexp.MustCompile(`^[^ ]*play\.yml:\d+:\d+: |^[^ ]*\.(yml|j2):\d+:\d+: |The error (was|appears to be)|' is undefined|^argument '\S+' is of type |^Validation of arguments failed|^Could not find or access |^An unhandled exception occurred|^Invalid data passed to 'loop'`)
+var mistake = regexp.MustCompile(`^[^ ]*play\.yml:\d+:\d+: |^[^ ]*\.(yml|j2):\d+:\d+: |The error (was|appears to be)|' is undefined|^argument '\S+' is of type |^Validation of arguments failed|^Could not find or access |^Unexpected templating|^An unhandled exception occurred|^Invalid data passed to 'loop'`)
 
 // stamp is the tail of a backup's name.
 var stamp = regexp.MustCompile(`\.\d+\.\d{4}-\d\d-\d\d@\d\d:\d\d:\d\d~`)

@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/calroll/calroll/playbooks/source"
@@ -70,7 +71,9 @@ func (e *Env) RenderFile(text string, pos source.Pos, vars Vars, o FileOptions) 
 
 func (r *render) fileProblem(pos source.Pos, skipped int, err error) error {
 	full := r.problem("template", pos.File, pos, err)
-	if p, ok := full.(*source.Problem); ok && p.Err == err && pos.Line == 0 && pos.File != "" {
+	var p *source.Problem
+	if errors.As(full, &p) && p.Err == err && //nolint:errorlint // the very error, not one it wraps
+		pos.Line == 0 && pos.File != "" {
 		p.Pos.Line += skipped
 		p.Msg = "cannot evaluate template: " + err.Error()
 	}

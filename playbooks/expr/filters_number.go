@@ -200,9 +200,8 @@ func fileSizeFilter(a args) any {
 	case bytes < base:
 		return fmt.Sprintf("%d Bytes", int(bytes))
 	}
-	unit := base
 	for i, name := range units {
-		unit = math.Pow(base, float64(i+2))
+		unit := math.Pow(base, float64(i+2))
 		if bytes < unit || i == len(units)-1 {
 			return fmt.Sprintf("%.1f %s", base*bytes/unit, name)
 		}

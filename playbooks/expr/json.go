@@ -19,7 +19,6 @@ type jsonWriter struct {
 	keySep   string
 	sortKeys bool
 	unicode  bool // leave text beyond ASCII as it is
-	keysOK   bool // keys that are not scalars are left out rather than refused
 }
 
 // dumps writes v. indent below zero is one line.

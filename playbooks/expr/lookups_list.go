@@ -128,11 +128,11 @@ func without(d *Dict, path []any) *Dict {
 
 // sequence is a row of numbers: from start to end by stride.
 type sequence struct {
-	start, end, stride  int
-	count               int
-	format              string
-	hasEnd, hasCount    bool
-	hasStride, hasStart bool
+	start, end, stride int
+	count              int
+	format             string
+	hasEnd, hasCount   bool
+	hasStride          bool
 }
 
 var shortSequence = regexp.MustCompile(`(?i)^(?:(0?x?[0-9a-f]+)-)?(0?x?[0-9a-f]+)(?:/(0?x?[0-9a-f]+))?(?::(.+))?$`)

@@ -19,7 +19,7 @@ type regexKey struct {
 // compileRegex compiles an expression of Python's re module. regexp2 is used and not Go's own package because real
 // playbooks look ahead and behind and refer back to groups.
 func compileRegex(pattern string, ignoreCase, multiline bool) *regexp2.Regexp {
-	flags := regexp2.RegexOptions(regexp2.None)
+	var flags regexp2.RegexOptions
 	if ignoreCase {
 		flags |= regexp2.IgnoreCase
 	}

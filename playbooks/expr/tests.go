@@ -58,7 +58,7 @@ func addTypeTests(r *registry) {
 	r.typeTest("escaped", func(any) bool { return false })
 	r.typeTest("nan isnan", func(v any) bool { f, ok := v.(float64); return ok && math.IsNaN(f) })
 	r.kindTest("vault_encrypted", func(any) bool { return false })
-	r.addTest("truthy", "value, convert_bool=false", func(a args) bool { return converted(a) })
+	r.addTest("truthy", "value, convert_bool=false", converted)
 	r.addTest("falsy", "value, convert_bool=false", func(a args) bool { return !converted(a) })
 }
 

@@ -33,7 +33,7 @@ func TestProblemsAreSortedAndKeepTheirCauses(t *testing.T) {
 
 func TestNearest(t *testing.T) {
 	known := []string{"copy", "command", "template", "notify"}
-	for name, want := range map[string]string{"coppy": "copy", "cop": "copy", "tempalte": "template", "xyz": "", "notfy": "notify"} {
+	for name, want := range map[string]string{"coppy": "copy", "cop": "copy", "templat": "template", "xyz": "", "notfy": "notify"} {
 		if got := Nearest(name, known); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", name, got, want)
 		}

@@ -75,7 +75,7 @@ func (d *decoder) value(node *yaml.Node, unsafe bool) any {
 
 func (d *decoder) alias(node *yaml.Node, unsafe bool) any {
 	if d.open[node.Alias] {
-		d.problem(node, "cannot use *%s here: it stands inside the value it names", node.Value)
+		_ = d.problem(node, "cannot use *%s here: it stands inside the value it names", node.Value)
 		return nil
 	}
 	if v, ok := d.done[node.Alias]; ok && !unsafe {
@@ -103,7 +103,7 @@ func (d *decoder) fresh(node *yaml.Node, unsafe bool) any {
 
 func (d *decoder) collectionTag(node *yaml.Node, want string) {
 	if node.Style&yaml.TaggedStyle != 0 && node.Tag != want && node.Tag != "!unsafe" {
-		d.problem(node, "cannot read the value: the tag %s is not known here", node.Tag)
+		_ = d.problem(node, "cannot read the value: the tag %s is not known here", node.Tag)
 	}
 }
 
@@ -117,7 +117,7 @@ func (d *decoder) scalar(node *yaml.Node, unsafe bool) any {
 	}
 	v, err := scalar(tag, node.Value)
 	if err != nil {
-		d.problem(node, "cannot read the value %q: %v", node.Value, err)
+		_ = d.problem(node, "cannot read the value %q: %v", node.Value, err)
 		return nil
 	}
 	if text, ok := v.(string); ok && !unsafe {
@@ -164,7 +164,7 @@ func (d *decoder) merged(v *yaml.Node, yield func(k, v *yaml.Node) bool) bool {
 		v = v.Alias
 	}
 	if d.open[v] {
-		d.problem(at, "cannot merge *%s here: it is the mapping that is being written", v.Anchor)
+		_ = d.problem(at, "cannot merge *%s here: it is the mapping that is being written", v.Anchor)
 		return true
 	}
 	d.open[v] = true
@@ -185,7 +185,7 @@ func (d *decoder) merged(v *yaml.Node, yield func(k, v *yaml.Node) bool) bool {
 		}
 		return true
 	}
-	d.problem(at, "cannot merge this value: << takes a mapping or a list of mappings")
+	_ = d.problem(at, "cannot merge this value: << takes a mapping or a list of mappings")
 	return true
 }
 
@@ -207,11 +207,11 @@ func (d *decoder) key(node *yaml.Node) (any, bool) {
 	switch k := d.scalar(node, true).(type) {
 	case float64:
 		if math.IsNaN(k) {
-			d.problem(node, "cannot use %s as a key: it equals nothing, not even itself", node.Value)
+			_ = d.problem(node, "cannot use %s as a key: it equals nothing, not even itself", node.Value)
 		}
 		return k, !math.IsNaN(k)
 	case Vault:
-		d.problem(node, "cannot use an encrypted value as a key")
+		_ = d.problem(node, "cannot use an encrypted value as a key")
 		return nil, false
 	case time.Time:
 		return TimeString(k), true // a Dict's keys are plain scalars

@@ -93,7 +93,7 @@ func VarsFromYAML(node *yaml.Node, file string) (*Vars, error) {
 	}
 	d := decoder{file: file, done: map[*yaml.Node]any{}, open: map[*yaml.Node]bool{}}
 	if node.Kind != yaml.MappingNode {
-		d.problem(at, "cannot read variables: expected a mapping of names to values, found %s", KindName(node))
+		_ = d.problem(at, "cannot read variables: expected a mapping of names to values, found %s", KindName(node))
 		return out, d.problems.Err()
 	}
 	d.open[node] = true

@@ -3,6 +3,7 @@ package value
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os/exec"
@@ -276,7 +277,8 @@ func TestMistakesAreShownWhereTheyAre(t *testing.T) {
 
 func TestAllMistakesOfAFileComeAtOnce(t *testing.T) {
 	_, err := FromYAML(mustNode(t, "a: !x 1\nb: !y 2\n"), "f.yml")
-	if ps, ok := err.(source.Problems); !ok || len(ps) != 2 {
+	var ps source.Problems
+	if !errors.As(err, &ps) || len(ps) != 2 {
 		t.Errorf("want two problems, got %v", err)
 	}
 }

@@ -199,7 +199,7 @@ func checkInside(name string, option map[string]any, v any, path []string) []str
 func checkUnknown(spec, given map[string]any, path []string) []string {
 	var mistakes, unknown []string
 	for _, name := range sortedNames(given) {
-		inner := append(path[:len(path):len(path)], name)
+		inner := slices.Concat(path, []string{name})
 		option, known := spec[name].(map[string]any)
 		if !known {
 			unknown = append(unknown, strings.Join(inner, "."))

@@ -6,7 +6,7 @@ func (m *Machine) finishBatch() []Output {
 	if m.canceled {
 		return m.endPlay()
 	}
-	if len(failed) == len(m.cursors) {
+	if len(failed) == m.sizes[m.batch] {
 		m.stop, m.breakRun = true, true
 	}
 	m.planUndo(failed)
@@ -43,7 +43,7 @@ func (m *Machine) planUndo(failed []string) {
 	if m.play.MaxFailPercentage != nil {
 		limit = *m.play.MaxFailPercentage
 	}
-	whole := m.stop || float64(len(failed))/float64(len(m.cursors)) > limit/100
+	whole := m.stop || float64(len(failed))/float64(m.sizes[m.batch]) > limit/100
 	if m.play.Rollback == Host || !whole {
 		m.undos = [][]string{failed}
 		return
@@ -96,7 +96,7 @@ func (m *Machine) endPlay() []Output {
 	if passed := m.passedAll(); m.play.Rollback == All && !m.breakRun && len(passed) > 0 {
 		out = append(out, Commit{passed})
 	}
-	return append(out, EndPlay{Failed: m.failed, Unreachable: m.unreachable, Break: m.breakRun, Canceled: m.canceled})
+	return append(out, EndPlay{Failed: m.failed, Unreachable: m.unreachable, Break: m.breakRun, Fatal: m.fatalEnd, Canceled: m.canceled})
 }
 
 // passedAll are the hosts of the play that neither failed nor were lost.

@@ -6,6 +6,7 @@ import "slices"
 type Machine struct {
 	play     Play
 	batches  [][]string
+	sizes    []int              // of the batches, with hosts that were gone before the play
 	batch    int                // index of the running batch; -1 before the first
 	order    []*Node            // every task of the batch, flat, in the order they are taken
 	at       int                // place in order after the last task taken
@@ -19,6 +20,7 @@ type Machine struct {
 	failed, unreachable []string // of the play so far
 	stop                bool     // no further batch
 	breakRun            bool     // no further play
+	fatalEnd            bool     // any_errors_fatal or max_fail_percentage ended it
 	endBatch            bool
 	canceled            bool
 	ended               bool
@@ -38,7 +40,25 @@ func New(play Play) (*Machine, error) {
 	if play.Rollback == "" {
 		play.Rollback = None
 	}
-	return &Machine{play: play, batches: batches, batch: -1}, nil
+	m := &Machine{play: play, batch: -1}
+	for _, b := range batches {
+		if left := m.present(b); len(left) > 0 {
+			m.batches, m.sizes = append(m.batches, left), append(m.sizes, len(b))
+		}
+	}
+	m.play.Hosts = m.present(play.Hosts)
+	return m, nil
+}
+
+// present are those of hosts that were not gone before the play.
+func (m *Machine) present(hosts []string) []string {
+	var left []string
+	for _, h := range hosts {
+		if !slices.Contains(m.play.Gone, h) {
+			left = append(left, h)
+		}
+	}
+	return left
 }
 
 // Step takes in what happened and says what is to be done now. After EndPlay it answers nothing.
@@ -324,7 +344,7 @@ func (m *Machine) judge(r *Run) bool {
 
 // fatal fails every host that no rescue or always section is at work for.
 func (m *Machine) fatal() bool {
-	m.stop, m.breakRun = true, true
+	m.stop, m.breakRun, m.fatalEnd = true, true, true
 	all := true
 	for _, c := range m.hosts() {
 		if c.busyRescuing() && !c.gone() {
@@ -353,7 +373,7 @@ func (m *Machine) tooMany() bool {
 			c.fail()
 		}
 	}
-	m.stop, m.breakRun = true, true
+	m.stop, m.breakRun, m.fatalEnd = true, true, true
 	return false
 }
 
@@ -364,7 +384,7 @@ func (m *Machine) over(percent float64, counts func(*cursor) bool) bool {
 			n++
 		}
 	}
-	return float64(n)/float64(len(m.cursors)) > percent/100
+	return float64(n)/float64(m.sizes[m.batch]) > percent/100
 }
 
 func (m *Machine) clearErrors() {

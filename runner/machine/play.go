@@ -53,6 +53,7 @@ func ParseScope(s string) (Scope, error) {
 // Play is what the machine has to get done.
 type Play struct {
 	Hosts             []string // in the order they are taken
+	Gone              []string // those of Hosts that failed in an earlier play: they have a place in their batch, but no part in the play
 	Serial            []string // batch sizes as written: "2", "30%"; empty: one batch of all
 	MaxFailPercentage *float64 // nil: not set
 	AnyErrorsFatal    bool

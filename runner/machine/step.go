@@ -69,6 +69,7 @@ type (
 	EndPlay struct {
 		Failed, Unreachable []string
 		Break               bool
+		Fatal               bool // any_errors_fatal or max_fail_percentage ended it
 		Canceled            bool
 	}
 )

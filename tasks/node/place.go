@@ -156,10 +156,20 @@ func backupFile(ctx context.Context, sys *tasks.Sys, path string) (string, error
 		return "", err
 	}
 	uid, gid := ownerOf(st)
-	name := fmt.Sprintf("%s.%d.%s~", path, os.Getpid(), time.Now().Format("2006-01-02@15:04:05"))
+	name := backupName(path)
 	a := tasks.Attrs{Mode: tasks.Octal(modeBits(st)), Owner: uid, Group: gid, Mtime: st.ModTime()}
 	_, err = sys.WriteFile(ctx, name, c, a, tasks.WriteOptions{})
 	return name, err
+}
+
+// backupName is Ansible's name for a backup: with a process id, which is another for every backup there, and the time.
+func backupName(path string) string {
+	now := time.Now().Format("2006-01-02@15:04:05")
+	for id := os.Getpid(); ; id++ {
+		if name := fmt.Sprintf("%s.%d.%s~", path, id, now); !exists(name) {
+			return name
+		}
+	}
 }
 
 // validator runs the command of a validate argument on the temporary file.
