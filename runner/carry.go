@@ -53,7 +53,7 @@ func (r *run) play(ctx context.Context, def *playbooks.Play) (machine.EndPlay, e
 		return machine.EndPlay{}, err
 	}
 	r.world.StartPlay(own)
-	hosts, err := p.match()
+	hosts, matched, err := p.match()
 	if err != nil {
 		return machine.EndPlay{}, err
 	}
@@ -61,9 +61,9 @@ func (r *run) play(ctx context.Context, def *playbooks.Play) (machine.EndPlay, e
 		r.emit(event.Event{Kind: event.NoHosts})
 		return machine.EndPlay{}, nil
 	}
-	var matched []string
+	var inOrder []string
 	for _, h := range hosts {
-		matched = append(matched, h.Name)
+		inOrder = append(inOrder, h.Name)
 		r.world.SetGone(h.Name, r.gone[h.Name])
 		if r.gone[h.Name] {
 			p.absent = append(p.absent, h.Name)
@@ -76,19 +76,19 @@ func (r *run) play(ctx context.Context, def *playbooks.Play) (machine.EndPlay, e
 		return machine.EndPlay{Break: true}, nil
 	}
 	r.world.SetHosts(matched)
-	if p.machine, err = p.newMachine(matched); err != nil {
+	if p.machine, err = p.newMachine(inOrder); err != nil {
 		return machine.EndPlay{}, err
 	}
 	return p.carryOut(ctx)
 }
 
-// match finds the play's hosts, in the play's order.
-func (p *play) match() ([]*inventory.Host, error) {
+// match finds the play's hosts, in the play's order; matched are their names in that of the inventory, which variables show.
+func (p *play) match() (hosts []*inventory.Host, matched []string, err error) {
 	var patterns []string
 	for _, h := range p.def.Hosts {
 		v, err := h.Get(p.playRender, "")
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		patterns = append(patterns, v)
 	}
@@ -96,15 +96,19 @@ func (p *play) match() ([]*inventory.Host, error) {
 	if p.o.Limit != "" {
 		limits = append(limits, p.o.Limit)
 	}
-	hosts, err := p.o.Inventory.Match(joinPatterns(patterns), limits...)
+	hosts, err = p.o.Inventory.Match(joinPatterns(patterns), limits...)
 	if err != nil {
-		return nil, hostProblem(p.def.Pos, joinPatterns(patterns), err)
+		return nil, nil, hostProblem(p.def.Pos, joinPatterns(patterns), err)
+	}
+	for _, h := range hosts {
+		matched = append(matched, h.Name)
 	}
 	order, err := p.def.Order.Get(p.playRender, "inventory")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return inventory.Order(hosts, order)
+	hosts, err = inventory.Order(hosts, order)
+	return hosts, matched, err
 }
 
 func joinPatterns(patterns []string) string {
@@ -131,7 +135,7 @@ func hostProblem(pos source.Pos, pattern string, err error) error {
 func (p *play) playRender(t value.Template) (any, error) { return p.world.Play().Render(t) }
 
 // newMachine sets the play's machine up.
-func (p *play) newMachine(matched []string) (*machine.Machine, error) {
+func (p *play) newMachine(hosts []string) (*machine.Machine, error) {
 	serial, err := p.serial()
 	if err != nil {
 		return nil, err
@@ -142,7 +146,7 @@ func (p *play) newMachine(matched []string) (*machine.Machine, error) {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
-	m := machine.Play{Hosts: matched, Gone: p.absent, Serial: serial, AnyErrorsFatal: fatal, ForceHandlers: force, Rollback: p.scopeOfRollback()}
+	m := machine.Play{Hosts: hosts, Gone: p.absent, Serial: serial, AnyErrorsFatal: fatal, ForceHandlers: force, Rollback: p.scopeOfRollback()}
 	if p.def.MaxFailPercentage.IsSet() {
 		m.MaxFailPercentage = &maxFail
 	}

@@ -27,7 +27,6 @@ var rows = [][]string{
 // sideways are imports within a row, each with its reason.
 var sideways = map[[2]string]string{
 	{"playbooks/value", "playbooks/source"}:              "a value that is still to be rendered knows where it was written",
-	{"runner/remote", "runner/conn"}:                     "the helper is started through a connection",
 	{"cmd/calroll", "cmd/calroll/helpers"}:               "the release binary embeds the built helpers",
 	{"playbooks", "playbooks/catalog"}:                   "the embedded playbooks are read like any other",
 	{"cmd/calroll/helpers/build", "cmd/calroll/helpers"}: "it writes what that package embeds",

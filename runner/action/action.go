@@ -89,7 +89,7 @@ func (f Func) Act(ctx context.Context, c *Call) (Answer, error) { return f(ctx, 
 func All() map[string]Action {
 	return map[string]Action{
 		"assert": Func(assert), "debug": Func(debug), "fail": Func(fail), "set_fact": Func(setFact), "include_vars": Func(includeVars),
-		"copy": Func(copyFiles), "template": Func(template), "unarchive": Func(unarchive),
+		"copy": Func(copyFiles), "template": Func(template), "unarchive": Func(unarchive), "uri": Func(uri),
 		"validate_argument_spec": Func(validateArgumentSpec), "pause": Func(pause),
 	}
 }

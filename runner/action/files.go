@@ -280,3 +280,22 @@ func boolArg(args map[string]any, name string) (bool, error) {
 	}
 	return false, fmt.Errorf("cannot use %v as %s: it is not a boolean", args[name], name)
 }
+
+// uri sends the file that is the request's body, unless the host has it.
+func uri(_ context.Context, c *Call) (Answer, error) {
+	src, _ := c.Args["src"].(string)
+	remote, err := boolArg(c.Args, "remote_src")
+	if err != nil || remote || src == "" {
+		return Answer{Forward: &Forward{Module: "uri", Args: c.Args}}, err
+	}
+	file, err := c.find("files", src)
+	if err != nil {
+		return Answer{}, err
+	}
+	sha, blob, err := c.blobOf(file)
+	if err != nil {
+		return Answer{}, err
+	}
+	args := with(c.Args, map[string]any{"_source": blobArg(sha, blob.Size)})
+	return Answer{Forward: &Forward{Module: "uri", Args: args, Blobs: map[string]Blob{sha: blob}}}, nil
+}
