@@ -19,7 +19,11 @@ var forTests = []testenv.Tool{
 	{Program: "ansible-playbook", Package: "ansible-core"},
 	{Program: "sshd", Package: "openssh-server"},
 	{Program: "ssh", Package: "openssh-client"},
-	{Program: "python3", Package: "python3-yaml"},
+	{Program: "ansible-community", Package: "ansible"}, // its collections and what they import
+	{File: python + "yaml/__init__.py", Package: "python3-yaml"},
+	{File: python + "netaddr/__init__.py", Package: "python3-netaddr"},
+	{File: python + "jmespath/__init__.py", Package: "python3-jmespath"},
+	{File: python + "passlib/__init__.py", Package: "python3-passlib"},
 	{Program: "sudo", Package: "sudo"},
 	{Program: "xz", Package: "xz-utils"},
 	{Program: "unzip", Package: "unzip"},
@@ -31,6 +35,9 @@ var forBench = []testenv.Tool{
 	{Program: "ansible-community", Package: "ansible"},
 	{Program: "ssh", Package: "openssh-client"},
 }
+
+// python is where Debian's packages put Python's modules.
+const python = "/usr/lib/python3/dist-packages/"
 
 func main() {
 	purpose := flag.String("for", "test", "test, bench, demo or lab")
