@@ -136,7 +136,9 @@ func (p *play) onHosts(ctx context.Context, r *ref, hosts []string, number int64
 
 func (p *play) forks(t *playbooks.Task) int {
 	n := max(p.o.Forks, 1)
-	if throttle, ok := t.Throttle.Constant(); ok && throttle > 0 {
+	if throttle, err := t.Throttle.Get(p.playRender, 1); err != nil {
+		n = 1 // it needs a host's variables: one at a time keeps every limit
+	} else if t.Throttle.IsSet() && throttle > 0 {
 		n = min(n, throttle)
 	}
 	return n

@@ -121,7 +121,11 @@ func (r *run) sshOptions(name string, k *playbooks.Keywords, get func(playbooks.
 			return o, err
 		}
 	}
-	if port, ok := k.Port.Constant(); ok {
+	port, err := k.Port.Get(render(there), 0)
+	if err != nil {
+		return o, err
+	}
+	if port > 0 {
 		o.Port = port
 	}
 	var errs []error
