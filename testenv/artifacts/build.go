@@ -88,18 +88,21 @@ type builder struct {
 }
 
 func (b *builder) build(ctx context.Context, r Request) error {
-	var calico, cni, etcd []string
+	var all need
 	for _, p := range r.Parts {
-		need := programsOf[p]
-		calico = append(calico, need.calico...)
-		cni = append(cni, need.cni...)
-		etcd = append(etcd, need.etcd...)
+		n := programsOf[p]
+		all.calico = append(all.calico, n.calico...)
+		all.cni = append(all.cni, n.cni...)
+		all.etcd = append(all.etcd, n.etcd...)
+		all.kubernetes = append(all.kubernetes, n.kubernetes...)
+		all.kubelet = append(all.kubelet, n.kubelet...)
 	}
 	b.keys = map[string]string{}
 	for _, step := range []struct {
 		pin      pin
 		programs []string
-	}{{cniPin(), cni}, {etcdPin(), etcd}, {calicoPin(r.Calico), calico}} {
+	}{{cniPin(), all.cni}, {etcdPin(), all.etcd}, {calicoPin(r.Calico), all.calico}, {kubernetesPin(), all.kubernetes},
+		{kubeletDockershimPin(), all.kubelet}} {
 		if err := b.compile(ctx, step.pin, step.programs); err != nil {
 			return err
 		}
@@ -148,7 +151,7 @@ func (b *builder) finish(ctx context.Context, p Part) error {
 		return b.calicoRelease(ctx)
 	case Calicoctl:
 		return b.calicoctl(ctx)
-	case EtcdPrograms:
+	case EtcdPrograms, KubernetesPrograms, KubeletDockershim:
 		return nil
 	}
 	return b.image(ctx, imageSpecs[p])
