@@ -14,7 +14,7 @@ import (
 
 // A cluster of both kinds of nodes is real in all that playbooks look at, and wants nothing but a network.
 func TestCluster(t *testing.T) {
-	c := kube.ForTest(t, kube.Options{Kubelets: []kube.Kubelet{kube.Containerd, kube.Dockershim}})
+	c := kube.ForTest(t, kube.Options{Kubelets: []kube.Kubelet{kube.Containerd, kube.Dockershim}, Flannel: true})
 	t.Run("nodes want a network", func(t *testing.T) { wantNetwork(t, c) })
 	t.Run("rights and aggregation", func(t *testing.T) { rights(t, c) })
 	t.Run("images are there", func(t *testing.T) { hasImages(t, c) })

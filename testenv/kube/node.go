@@ -25,9 +25,9 @@ var (
 	withoutDocker string
 )
 
-// images are the parts whose images every node has.
+// images are the parts whose images every node has, if they were asked for.
 var images = []artifacts.Part{artifacts.PauseImage, artifacts.PodImage, artifacts.NodeImage, artifacts.CNIImage,
-	artifacts.KubeControllersImage, artifacts.TyphaImage}
+	artifacts.KubeControllersImage, artifacts.TyphaImage, artifacts.FlannelImage}
 
 // Images are the names of the images that every node has.
 func (c *Cluster) Images() []string {
@@ -35,6 +35,9 @@ func (c *Cluster) Images() []string {
 	var names []string
 	for _, set := range c.sets {
 		for _, p := range images {
+			if _, ok := set.Image(p); !ok {
+				continue
+			}
 			if name := artifacts.ImageTag(p, set.Calico); !seen[name] {
 				seen[name], names = true, append(names, name)
 			}
