@@ -12,7 +12,7 @@
 //   - A role alters hosts through modules that can be taken back. A command that alters something carries `undo:`, or a comment that
 //     says why none is needed.
 //   - A second run changes nothing.
-//   - The tags of a role are the names of the step blocks in docs/calico-etcd.md.
+//   - The tags of a role are the names of the step blocks in the document of a playbook, such as docs/calico-etcd.md.
 package catalog
 
 import (
@@ -20,7 +20,7 @@ import (
 	"io/fs"
 )
 
-//go:embed calico-etcd roles
+//go:embed calico-etcd dcos-calico roles
 var files embed.FS
 
 // FS is the catalogue: a folder for each playbook, with playbook.yml in it, and the roles.
