@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/calroll/calroll/testenv/proc"
 )
 
 // etcdReadyWithin bounds how long a member may take until it answers; one second is usual.
@@ -33,11 +35,11 @@ type EtcdOptions struct {
 
 // Etcd is a running etcd. Its data is not synced to disk: it survives the end of a process but not of the machine.
 type Etcd struct {
-	Certs         // file names; empty without TLS
-	Dir   string  // data, certificates, logs (<member>.log) and etcd.json, which OpenEtcd reads
-	state state   // what etcd.json has
-	procs []*proc // by member; nil while it is stopped
-	temp  bool    // Dir goes with Stop
+	Certs              // file names; empty without TLS
+	Dir   string       // data, certificates, logs (<member>.log) and etcd.json, which OpenEtcd reads
+	state state        // what etcd.json has
+	procs []*proc.Proc // by member; nil while it is stopped
+	temp  bool         // Dir goes with Stop
 }
 
 // state is what another process needs in order to use and to stop a kept etcd.
@@ -98,7 +100,7 @@ func (o EtcdOptions) check() error {
 
 // prepareEtcd makes the directory and the certificates and chooses the ports.
 func prepareEtcd(o EtcdOptions) (*Etcd, error) {
-	e := &Etcd{Dir: o.Dir, temp: o.Dir == "", procs: make([]*proc, o.Members),
+	e := &Etcd{Dir: o.Dir, temp: o.Dir == "", procs: make([]*proc.Proc, o.Members),
 		state: state{Server: o.Programs.Program("etcd"), Ctl: o.Programs.Program("etcdctl"), TLS: o.TLS, Keep: o.Keep}}
 	var err error
 	if e.temp {
@@ -183,7 +185,7 @@ func OpenEtcd(dir string) (*Etcd, error) {
 		e.Certs = certsIn(dir)
 	}
 	for _, m := range e.state.Members {
-		e.procs = append(e.procs, findProc(m.PID, m.Started))
+		e.procs = append(e.procs, proc.Find(m.PID, m.Started))
 	}
 	return e, nil
 }
@@ -242,7 +244,7 @@ func (e *Etcd) StopMember(i int) error {
 
 // StartMember starts a stopped member again, with its data and ports, and waits until it answers.
 func (e *Etcd) StartMember(ctx context.Context, i int) error {
-	if e.procs[i].running() {
+	if e.procs[i].Running() {
 		return nil
 	}
 	if err := e.launch(i); err != nil {
@@ -252,7 +254,7 @@ func (e *Etcd) StartMember(ctx context.Context, i int) error {
 }
 
 func (e *Etcd) stop(i int) error {
-	err := e.procs[i].stop()
+	err := e.procs[i].Stop()
 	e.procs[i], e.state.Members[i].PID, e.state.Members[i].Started = nil, 0, ""
 	return err
 }
@@ -266,11 +268,11 @@ func (e *Etcd) launch(i int) error {
 	defer log.Close()
 	cmd := exec.Command(e.state.Server, e.flags(i)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = e.Dir, log, log, environWithout("ETCD_")
-	p, err := startProc(cmd, e.state.Keep)
+	p, err := proc.Start(cmd, e.state.Keep)
 	if err != nil {
 		return err
 	}
-	e.procs[i], m.PID, m.Started = p, p.pid, p.started
+	e.procs[i], m.PID, m.Started = p, p.PID, p.Started
 	return nil
 }
 
@@ -310,7 +312,7 @@ func (e *Etcd) waitReady(ctx context.Context, i int) error {
 		if healthy(ctx, client, e.state.Members[i].Client) {
 			return nil
 		}
-		if !e.procs[i].running() {
+		if !e.procs[i].Running() {
 			return fmt.Errorf("%s ended at once%s", e.state.Members[i].Name, tailOf(e.log(i)))
 		}
 		select {

@@ -10,6 +10,9 @@ const (
 	CalicoVersion     = "v3.28.5"
 	CNIPluginsVersion = "v1.9.1"
 	EtcdVersion       = "v3.5.35"
+	KubernetesVersion = "v1.29.15"
+	// KubeletDockershimVersion is the last kubelet that has dockershim in it.
+	KubeletDockershimVersion = "v1.23.17"
 )
 
 // pin is a nested module that fixes one upstream release.
@@ -18,6 +21,7 @@ type pin struct {
 	version  string            // as stamped into the programs
 	ldflags  []string          // beyond -s -w
 	programs map[string]string // program -> its main package
+	own      string            // instead of a nested module: the package of this module that it is, below the clone's root
 }
 
 const (
@@ -61,6 +65,7 @@ func cniPin() pin {
 		ldflags: []string{"-X", module + "/pkg/utils/buildversion.BuildVersion=" + CNIPluginsVersion},
 		programs: map[string]string{
 			"bandwidth":  module + "/plugins/meta/bandwidth",
+			"bridge":     module + "/plugins/main/bridge",
 			"host-local": module + "/plugins/ipam/host-local",
 			"loopback":   module + "/plugins/main/loopback",
 			"portmap":    module + "/plugins/meta/portmap",
@@ -73,6 +78,42 @@ func etcdPin() pin {
 		"etcd":    "go.etcd.io/etcd/server/v3",
 		"etcdctl": "go.etcd.io/etcd/etcdctl/v3",
 	}}
+}
+
+func kubernetesPin() pin {
+	return pin{name: "kubernetes", version: KubernetesVersion, ldflags: kubernetesStamp(KubernetesVersion), programs: map[string]string{
+		"kube-apiserver":          kubernetesModule + "/cmd/kube-apiserver",
+		"kube-controller-manager": kubernetesModule + "/cmd/kube-controller-manager",
+		"kube-proxy":              kubernetesModule + "/cmd/kube-proxy",
+		"kube-scheduler":          kubernetesModule + "/cmd/kube-scheduler",
+		"kubectl":                 kubernetesModule + "/cmd/kubectl",
+		"kubelet":                 kubernetesModule + "/cmd/kubelet",
+	}}
+}
+
+func kubeletDockershimPin() pin {
+	return pin{name: "kubelet123", version: KubeletDockershimVersion, ldflags: kubernetesStamp(KubeletDockershimVersion),
+		programs: map[string]string{"kubelet-dockershim": kubernetesModule + "/cmd/kubelet"}}
+}
+
+// podPin is the program of the lab's own pods.
+func podPin() pin {
+	return pin{name: "pod", version: "v1", own: "testenv/pod", programs: map[string]string{"pod": "github.com/calroll/calroll/testenv/pod"}}
+}
+
+const kubernetesModule = "k8s.io/kubernetes"
+
+// kubernetesStamp sets what the components of Kubernetes say of their version, and what a node reports to the API.
+func kubernetesStamp(version string) []string {
+	minor := strings.Split(version, ".")[1]
+	var flags []string
+	for _, where := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
+		for _, v := range []string{"gitVersion=" + version, "gitMajor=1", "gitMinor=" + minor, "gitTreeState=clean",
+			"gitCommit=" + strings.Repeat("0", 40), "buildDate=1970-01-01T00:00:00Z"} {
+			flags = append(flags, "-X", where+"."+v)
+		}
+	}
+	return flags
 }
 
 // Part is something a Request may ask for.
@@ -88,11 +129,17 @@ const (
 	KubeControllersImage Part = "kube-controllers-image" // calico/kube-controllers
 	TyphaImage           Part = "typha-image"            // calico/typha
 	EtcdPrograms         Part = "etcd"                   // etcd and etcdctl, for StartEtcd; not offered over HTTP
+	KubernetesPrograms   Part = "kubernetes"             // control plane, kubelet, kube-proxy and kubectl; not offered over HTTP
+	KubeletDockershim    Part = "kubelet-dockershim"     // the last kubelet with dockershim; not offered over HTTP
+	PauseImage           Part = "pause-image"            // what holds a pod's namespaces
+	PodImage             Part = "pod-image"              // an HTTP server and client, see testenv/pod
 )
 
-// programsOf says which programs of which pin a part is made of.
-var programsOf = map[Part]struct{ calico, cni, etcd []string }{
-	CNIPlugins:           {cni: []string{"bandwidth", "host-local", "loopback", "portmap", "tuning"}},
+// need is which programs of which pin a part is made of.
+type need struct{ calico, cni, etcd, kubernetes, kubelet, pod []string }
+
+var programsOf = map[Part]need{
+	CNIPlugins:           {cni: []string{"bandwidth", "bridge", "host-local", "loopback", "portmap", "tuning"}},
 	CalicoRelease:        {calico: []string{"calico"}},
 	Calicoctl:            {calico: []string{"calicoctl"}},
 	NodeImage:            {calico: []string{"calico-node"}},
@@ -100,6 +147,11 @@ var programsOf = map[Part]struct{ calico, cni, etcd []string }{
 	KubeControllersImage: {calico: []string{"kube-controllers", "check-status"}},
 	TyphaImage:           {calico: []string{"calico-typha"}},
 	EtcdPrograms:         {etcd: []string{"etcd", "etcdctl"}},
+	KubernetesPrograms: {kubernetes: []string{"kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl",
+		"kubelet"}},
+	PauseImage:        {pod: []string{"pod"}},
+	PodImage:          {pod: []string{"pod"}},
+	KubeletDockershim: {kubelet: []string{"kubelet-dockershim"}},
 }
 
 // Request says what to build.
@@ -117,6 +169,18 @@ func ForNodes() Request {
 // only linking, once ForNodes has been built.
 func ForUpgrade(version string) Request {
 	return Request{Calico: version, Parts: []Part{CalicoRelease, Calicoctl, NodeImage}}
+}
+
+// ForAPIServer asks for what StartAPI of package kube runs.
+func ForAPIServer() Request {
+	return Request{Parts: []Part{EtcdPrograms, KubernetesPrograms}}
+}
+
+// ForCluster asks for what a cluster of package kube runs: the programs of its hosts, and the images of its pods with those of all of Calico,
+// stamped with a version (empty means CalicoVersion).
+func ForCluster(calico string) Request {
+	return Request{Calico: calico, Parts: []Part{EtcdPrograms, KubernetesPrograms, KubeletDockershim, CNIPlugins,
+		PauseImage, PodImage, NodeImage, CNIImage, KubeControllersImage, TyphaImage}}
 }
 
 // complete checks a request and fills in its defaults.
