@@ -51,10 +51,14 @@ func dcosScope(t *testing.T, role, hostVars string, facts ...string) (*vars.Scop
 	if task == nil {
 		t.Fatalf("dcos-calico has no task of the role %s", role)
 	}
-	settings := taskOf(pb, "dcos_settings").Role
+	var seen []vars.Role
+	for _, name := range []string{"dcos_settings", "preflight_dcos", "dcos_health"} { // those that others ask
+		r := taskOf(pb, name).Role
+		seen = append(seen, vars.Role{Name: name, Defaults: r.DefaultVars(), Vars: r.RoleVars()})
+	}
 	world := vars.New(vars.Options{Inventory: hosts, Env: expr.New(expr.Options{}), Magic: value.NewDict("ansible_check_mode", false)})
 	world.StartPlaybook(pb.Dir)
-	world.StartPlay(vars.Play{Roles: []vars.Role{{Name: "dcos_settings", Defaults: settings.DefaultVars(), Vars: settings.RoleVars()}}})
+	world.StartPlay(vars.Play{Roles: seen})
 	world.SetHosts([]string{"node1", "node2"})
 	for _, text := range append([]string{dcosFacts}, facts...) {
 		v, _, err := value.ReadVars("facts.yml", []byte(text))
@@ -113,7 +117,7 @@ func TestDCOSEtcdProxy(t *testing.T) {
 	sameLines(t, dcosRendered(t, "dcos_etcd_proxy", service, "", "host_dcos: {agent: dcos-mesos-slave.service}\n"), unit("", seed))
 	sameLines(t, dcosRendered(t, "dcos_etcd_proxy", service, "calico_version: v3.28.5\ndcos_etcd_access: grpc-proxy\netcd_version: 3.5.21\netcd_srv_domain: etcd.example.com\n",
 		"host_dcos: {unit_dcos-spartan: \"yes\", unit_dcos-net: \"yes\"}\n"), unit(" dcos-net.service dcos-spartan.service", "/opt/calroll/etcd-v3.5.21-linux-amd64/etcd"+
-		" grpc-proxy start --discovery-srv=etcd.example.com --listen-addr=127.0.0.1:2379 --data-dir=/var/lib/calroll/etcd-proxy"))
+		" grpc-proxy start --discovery-srv=etcd.example.com --insecure-discovery --listen-addr=127.0.0.1:2379 --advertise-client-url=127.0.0.1:2379 --data-dir=/var/lib/calroll/etcd-proxy"))
 }
 
 // TestDCOSNetworks are F-20 and F-21.
@@ -295,25 +299,8 @@ func TestDCOSGates(t *testing.T) {
 	if got := dcosClosed(t, topics, sums, soundHost, dcosEnterprise); len(got) > 0 {
 		t.Fatalf("gates close on a sound agent: %s", got)
 	}
-	tests := []struct{ gate, vars, facts, found, remedy string }{
-		{"P-20 stop", "", "host_dcos: {active: \"yes\"}\n", "no unit dcos-mesos-slave", "put only agents"},
-		{"P-20 stop", "", "host_dcos: {agent: dcos-mesos-slave.service}\n", "has no /opt/mesosphere/active", "put only agents"},
-		{"P-20 stop", "", "preflight_dcos_provider: dcos\n", "network provider dcos", "uninstall the package kubernetes"},
-		{"P-20 warn", "", "host_dcos: {agent: a, active: \"yes\", bgp_dropped: 10.0.0.2}\n", "TCP 179 of 10.0.0.2", "open TCP 179"},
-		{"P-21 stop", "", "preflight_dcos_nodes: {rc: 1, stderr: not logged in}\n", "not logged in", "dcos auth login"},
-		{"P-22 stop", "cloud: aws\nack: [G-32]\n", "host_dcos: {agent: a, active: \"yes\", bgp_dropped: 10.0.0.2}\n", "TCP 179 of 10.0.0.2", "security groups"},
-		{"G-29 stop", "", "preflight_dcos_enterprise: false\n", "not DC/OS Enterprise", "set k8s_on_dcos to false"},
-		{"G-30 stop", "calico_version: v3.28.5\n", "", "forwards the v2 API alone", "set dcos_etcd_access to grpc-proxy"},
-		{"G-30 stop", "dcos_etcd_access: grpc-proxy\n", "", "forwards the v3 API alone", "set dcos_etcd_access to proxy"},
-		{"G-30 stop", "etcd_version: 3.6.0\n", "", "no --proxy any more", "3.5 or older"},
-		{"G-30 stop", "", "preflight_dcos_srv: {failed: true, msg: no such host}\n", "cannot find etcd: no such host", "_etcd-server._tcp.etcd.mesos"},
-		{"G-32 ask", "cloud: aws\npool_encap: \"off\"\n", "", "AWS must let", "source/destination check off"},
-		{"G-32 ask", "cloud: gce\npool_encap: \"off\"\n", "", "GCE must let", "a firewall rule"},
-		{"G-32 stop", "cloud: azure\n", "", "Azure passes neither", "user-defined routes"},
-		{"G-32 ask", "cloud: azure\nnetworking_backend: none\n", "", "Azure must route", "user-defined routes"},
-	}
-	for _, tt := range tests {
-		got := dcosClosed(t, topics, sums+tt.vars, soundHost, dcosEnterprise, tt.facts)
+	for _, tt := range dcosCases {
+		got := dcosClosed(t, tt.topicsOr(topics), sums+tt.vars, soundHost, dcosEnterprise, tt.facts)
 		if tt.gate == "P-22 stop" {
 			got = without(got, "G-32 ")
 		}
@@ -324,6 +311,47 @@ func TestDCOSGates(t *testing.T) {
 	if got := dcosClosed(t, topics, sums+"k8s_on_dcos: false\n", soundHost, "preflight_dcos_enterprise: false\npreflight_dcos_provider: dcos\n"); len(got) > 0 {
 		t.Errorf("without Kubernetes on DC/OS: %q", got)
 	}
+	if got := dcosClosed(t, []any{"dcos_nodes"}, "", dcosNodes("node1", "node2")); len(got) > 0 {
+		t.Errorf("with all nodes: %q", got)
+	}
+}
+
+// dcosNodes is what calicoctl answers when these nodes are there.
+func dcosNodes(names ...string) string {
+	var items []string
+	for _, n := range names {
+		items = append(items, `{"metadata": {"name": "`+n+`"}}`)
+	}
+	return "dcos_health_list: {rc: 0, stdout: '[" + strings.Join(items, ", ") + "]'}\n"
+}
+
+// dcosCase closes one gate. Without topics it is one of those that are evaluated first.
+type dcosCase struct{ gate, vars, facts, found, remedy string }
+
+func (c dcosCase) topicsOr(first []any) []any {
+	if strings.HasPrefix(c.gate, "G-31") {
+		return []any{"dcos_nodes"}
+	}
+	return first
+}
+
+var dcosCases = []dcosCase{
+	{"G-31 stop", "", dcosNodes("node1"), "1 nodes (node1) for 2 agents", "look at calico-node"},
+	{"P-20 stop", "", "host_dcos: {active: \"yes\"}\n", "no unit dcos-mesos-slave", "put only agents"},
+	{"P-20 stop", "", "host_dcos: {agent: dcos-mesos-slave.service}\n", "has no /opt/mesosphere/active", "put only agents"},
+	{"P-20 stop", "", "preflight_dcos_provider: dcos\n", "network provider dcos", "uninstall the package kubernetes"},
+	{"P-20 warn", "", "host_dcos: {agent: a, active: \"yes\", bgp_dropped: 10.0.0.2}\n", "TCP 179 of 10.0.0.2", "open TCP 179"},
+	{"P-21 stop", "", "preflight_dcos_nodes: {rc: 1, stderr: not logged in}\n", "not logged in", "dcos auth login"},
+	{"P-22 stop", "cloud: aws\nack: [G-32]\n", "host_dcos: {agent: a, active: \"yes\", bgp_dropped: 10.0.0.2}\n", "TCP 179 of 10.0.0.2", "security groups"},
+	{"G-29 stop", "", "preflight_dcos_enterprise: false\n", "not DC/OS Enterprise", "set k8s_on_dcos to false"},
+	{"G-30 stop", "calico_version: v3.28.5\n", "", "forwards the v2 API alone", "set dcos_etcd_access to grpc-proxy"},
+	{"G-30 stop", "dcos_etcd_access: grpc-proxy\n", "", "forwards the v3 API alone", "set dcos_etcd_access to proxy"},
+	{"G-30 stop", "etcd_version: 3.6.0\n", "", "no --proxy any more", "3.5 or older"},
+	{"G-30 stop", "", "preflight_dcos_srv: {failed: true, msg: no such host}\n", "cannot find etcd: no such host", "_etcd-server._tcp.etcd.mesos"},
+	{"G-32 ask", "cloud: aws\npool_encap: \"off\"\n", "", "AWS must let", "source/destination check off"},
+	{"G-32 ask", "cloud: gce\npool_encap: \"off\"\n", "", "GCE must let", "a firewall rule"},
+	{"G-32 stop", "cloud: azure\n", "", "Azure passes neither", "user-defined routes"},
+	{"G-32 ask", "cloud: azure\nnetworking_backend: none\n", "", "Azure must route", "user-defined routes"},
 }
 
 // TestDCOSEnterprise: either sign of an Enterprise cluster will do.
