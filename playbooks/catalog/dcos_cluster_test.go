@@ -19,8 +19,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/calroll/calroll/testenv"
 )
 
 // dcosCluster answers the commands dcos and kubectl in the documented formats, and agents that register. It records what was asked that
@@ -43,6 +41,7 @@ type dcosCluster struct {
 	enterprise bool // dcos security is there, or can be installed
 	security   bool // dcos-enterprise-cli is installed
 	down       bool // nobody is logged in
+	old        bool // Calico is older than 3
 	provider   string
 	options    string // of the Kubernetes package, as given
 	smoke      string // address of the task
@@ -54,7 +53,6 @@ type dcosCluster struct {
 type dcosAgent struct {
 	networks   string
 	registered []time.Time
-	inFlight   int
 }
 
 // dcosCommand hands everything to the cluster. It stands where the real command would; nothing else of it is on the controller.
@@ -367,7 +365,7 @@ func (c *dcosCluster) kubectl(line, stdin string) (string, error) {
 		}
 		c.calls = append(c.calls, "kubectl apply")
 		c.controller = stdin
-		return "deployment.extensions/calico-kube-controller created\n", c.of.makeProfiles(dcosNamespaces)
+		return "deployment.extensions/calico-kube-controller created\n", c.of.makeProfiles(dcosNamespaces, c.old)
 	case strings.Contains(line, "delete deployment"):
 		c.calls = append(c.calls, "kubectl delete")
 		c.controller = ""
@@ -383,5 +381,3 @@ func (c *dcosCluster) kubectl(line, stdin string) (string, error) {
 	}
 	return "", fmt.Errorf("usage: %s", line)
 }
-
-var _ = testenv.Watch{}

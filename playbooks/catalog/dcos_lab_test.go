@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -30,7 +29,8 @@ import (
 type dcosLab struct {
 	*network
 	*dcosCluster
-	files http.Handler
+	calico26 string // the program that stands in for Calico 2.6
+	image26  []byte // its image
 }
 
 // agentUnit stands in for the Mesos agent: it reads the CNI networks when it starts, tells the cluster, and stays.
@@ -320,5 +320,3 @@ func (d *dcosLab) unchanged(before map[string]testenv.Snapshot) {
 		}
 	}
 }
-
-var _ = context.Background

@@ -3,7 +3,6 @@ package catalog_test
 import (
 	"encoding/json"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -27,7 +26,7 @@ func TestDCOS(t *testing.T) {
 
 	d.play(exitOK, modernDCOS...)
 	install := d.lastRun()
-	d.inOrder("package install etcd", "agent", "newcert", "package install kubernetes", "kubectl apply")
+	d.inOrder("package install etcd", "newcert", "agent", "package install kubernetes", "kubectl apply")
 	d.isCalicoOnDCOS()
 	d.restartedOneByOne(1)
 
@@ -158,8 +157,15 @@ func (d *dcosLab) addresses() []string {
 }
 
 // makeProfiles does what the controller does: it gives Calico a profile for every namespace.
-func (d *dcosLab) makeProfiles(namespaces []string) error {
+func (d *dcosLab) makeProfiles(namespaces []string, old bool) error {
 	for _, n := range namespaces {
+		if old {
+			put := "curl -fsS -X PUT -d value=x http://localhost:2379/v2/keys/calico/v1/policy/profile/k8s_ns." + n
+			if _, err := d.lab.Hosts[0].Sh(d.Context(), put); err != nil {
+				return err
+			}
+			continue
+		}
 		object := fmt.Sprintf(`{"kind": "Profile", "apiVersion": "projectcalico.org/v3", "metadata": {"name": "kns.%s"}, "spec": {"ingress": [{"action": "Allow"}], "egress": [{"action": "Allow"}]}}`, n)
 		text, err := json.Marshal(object)
 		if err != nil {
@@ -172,5 +178,3 @@ func (d *dcosLab) makeProfiles(namespaces []string) error {
 	}
 	return nil
 }
-
-var _ = exec.Command
