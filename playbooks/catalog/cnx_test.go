@@ -1,0 +1,253 @@
+package catalog_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/calroll/calroll/playbooks/expr"
+	"github.com/calroll/calroll/playbooks/value"
+)
+
+// cnxVars is a cluster with etcd, a private registry on a port of its own, and users of three levels.
+const cnxVars = `
+profile: seed
+datastore: etcd
+etcd_endpoints: ["https://10.0.0.9:2379", "https://10.0.0.10:2379"]
+etcd_ca_file: /certs/ca.pem
+etcd_cert_file: /certs/cert.pem
+etcd_key_file: /certs/key.pem
+image_registry: registry.example.com:5000/net/
+image_pull_secret_file: /certs/config.json
+cnx_manager_host: cnx.example.com
+cnx_auth: {type: OIDC, oidc_client_id: client-7.apps.example.com}
+cnx_users:
+  - {name: ada, level: admin}
+  - {name: "https://id.example.com#ed", level: editor, namespaces: [shop]}
+  - {name: rob}
+monitoring_node_selector: {role: watch}
+alertmanager_webhook_image: registry.example.com:5000/webhook:1
+`
+
+// kddVars is the same cluster with the Kubernetes API as the datastore, and without a pull secret.
+const kddVars = cnxVars + "datastore: kdd\nimage_pull_secret_file: \"\"\n"
+
+// objectSets are the templates whose objects are compared, and the golden files that have them.
+var objectSets = []struct{ role, template, golden, vars string }{
+	{"cnx_apiserver_manager", "cnx-rbac", "cnx-rbac", cnxVars},
+	{"cnx_apiserver_manager", "cnx-rbac", "cnx-rbac-kdd", kddVars},
+	{"cnx_apiserver_manager", "cnx-apiserver", "cnx-apiserver", cnxVars},
+	{"cnx_apiserver_manager", "cnx-apiserver", "cnx-apiserver-kdd", kddVars + "cnx_apiserver_tls: true\n"},
+	{"cnx_apiserver_manager", "cnx-manager", "cnx-manager", cnxVars},
+	{"cnx_apiserver_manager", "apiservice", "apiservice", cnxVars},
+	{"cnx_apiserver_manager", "calico-config", "calico-config", cnxVars},
+	{"cnx_users", "users", "users", cnxVars},
+	{"node_exporter", "node-exporter", "node-exporter", cnxVars},
+	{"prometheus_operator", "prometheus-operator", "prometheus-operator", cnxVars},
+	{"monitor_calico", "monitor-calico", "monitor-calico", cnxVars},
+	{"monitor_calico", "prometheus", "prometheus", cnxVars},
+	{"monitor_calico", "alertmanager-webhook", "alertmanager-webhook", cnxVars},
+}
+
+// TestCNXObjects renders every set of objects of the CNX playbooks for every release, and compares it with objects written by hand.
+func TestCNXObjects(t *testing.T) {
+	for _, release := range kubeReleases {
+		facts := kubeFacts(t, release)
+		for _, set := range objectSets {
+			got := objects(t, set.role, set.template+".yaml.j2", withoutDoubles(t, set.vars), facts)
+			sameObjects(t, set.golden+" on Kubernetes "+release, got, golden(t, set.golden, release))
+		}
+	}
+}
+
+// withoutDoubles is YAML in which a later line for a key replaces an earlier one.
+func withoutDoubles(t *testing.T, text string) string {
+	t.Helper()
+	all := map[string]any{}
+	for _, part := range splitKeys(text) {
+		if err := yaml.Unmarshal([]byte(part), &all); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := yaml.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+var topKey = regexp.MustCompile(`(?m)^[a-z]`)
+
+func splitKeys(text string) []string {
+	var parts []string
+	at := topKey.FindAllStringIndex(text, -1)
+	for i, m := range at {
+		end := len(text)
+		if i+1 < len(at) {
+			end = at[i+1][0]
+		}
+		parts = append(parts, text[m[0]:end])
+	}
+	return parts
+}
+
+// TestAppliedFileHoldsTheSets: what is kept on the host as cnx.yaml is the sets, one after the other, and no secret.
+func TestAppliedFileHoldsTheSets(t *testing.T) {
+	got := objects(t, "cnx_apiserver_manager", "cnx.yaml.j2", cnxVars, kubeFacts(t, "1.13"))
+	var want []map[string]any
+	for _, name := range []string{"cnx-rbac", "cnx-apiserver", "cnx-manager", "apiservice"} {
+		want = append(want, golden(t, name, "1.13")...)
+	}
+	sameObjects(t, "cnx.yaml", got, want)
+}
+
+// TestExposure: the manager may be exposed in other ways, and the origin for kube-apiserver follows.
+func TestExposure(t *testing.T) {
+	tests := map[string]string{
+		"":                                                     "https://cnx.example.com:30003",
+		"cnx_manager_service: {nodePort: 31443}\n":             "https://cnx.example.com:31443",
+		"cnx_manager_service: {type: LoadBalancer, port: 443}\n": "https://cnx.example.com:443",
+	}
+	for text, want := range tests {
+		scope := roleScope(t, expr.New(expr.Options{}), "cnx_apiserver_manager", cnxVars+text, kubeFacts(t, "1.13"))
+		if got, err := scope.Evaluate("cnx_manager_url", sourceOfTest); err != nil || got != want {
+			t.Errorf("%q: %v, %v, want %s", text, got, err, want)
+		}
+	}
+	set := objects(t, "cnx_apiserver_manager", "cnx-manager.yaml.j2", cnxVars+"cnx_manager_service: {type: LoadBalancer, port: 443}\n", kubeFacts(t, "1.13"))
+	port := set[1]["spec"].(map[string]any)["ports"].([]any)[0].(map[string]any)
+	if _, has := port["nodePort"]; has || port["port"] != 443 || port["targetPort"] != 443 {
+		t.Errorf("ports of a LoadBalancer: %v", port)
+	}
+}
+
+// TestCNXSecrets: secrets hold what lies on the controller, under the names that their readers expect.
+func TestCNXSecrets(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"cnx-manager.crt", "cnx-manager.key", "cnx-apiserver.crt", "cnx-apiserver.key", "cnx-apiserver-ca.crt", "etcd-ca", "etcd-cert", "etcd-key", "config.json"} {
+		write(t, dir+"/"+name, "PEM-of-"+strings.TrimSuffix(name, ".crt")+"\n")
+	}
+	hostVars := fmt.Sprintf("%scnx_certificate_dir: %s\netcd_ca_file: %[2]s/etcd-ca\netcd_cert_file: %[2]s/etcd-cert\netcd_key_file: %[2]s/etcd-key\nimage_pull_secret_file: %[2]s/config.json\n", cnxVars, dir)
+	facts := kubeFacts(t, "1.13")
+	tests := []struct {
+		role, template, name, kind string
+		want                       map[string]string
+	}{
+		{"cnx_manager_tls", "cnx-manager-tls", "cnx-manager-tls", "Opaque", map[string]string{"cert": "PEM-of-cnx-manager\n", "key": "PEM-of-cnx-manager.key\n"}},
+		{"cnx_apiserver_manager", "cnx-apiserver-certs", "cnx-apiserver-certs", "Opaque", map[string]string{"apiserver.crt": "PEM-of-cnx-apiserver\n", "apiserver.key": "PEM-of-cnx-apiserver.key\n"}},
+		{"cnx_apiserver_manager", "calico-etcd-secrets", "calico-etcd-secrets", "Opaque", map[string]string{"etcd-ca": "PEM-of-etcd-ca\n", "etcd-cert": "PEM-of-etcd-cert\n", "etcd-key": "PEM-of-etcd-key\n"}},
+		{"cnx_image_push", "pull-secret", "cnx-pull-secret", "kubernetes.io/dockerconfigjson", map[string]string{".dockerconfigjson": "PEM-of-config.json\n"}},
+	}
+	for _, tt := range tests {
+		got := objects(t, tt.role, tt.template+".yaml.j2", withoutDoubles(t, hostVars), facts)
+		data := map[string]any{}
+		for k, v := range tt.want {
+			data[k] = base64.StdEncoding.EncodeToString([]byte(v))
+		}
+		sameObjects(t, tt.template, got, []map[string]any{{"apiVersion": "v1", "kind": "Secret", "type": tt.kind, "data": data,
+			"metadata": map[string]any{"name": tt.name, "namespace": "kube-system", "labels": map[string]any{"app.kubernetes.io/managed-by": "calroll"}}}})
+	}
+	sameObjects(t, "APIService with a certificate", objects(t, "cnx_apiserver_manager", "apiservice.yaml.j2", withoutDoubles(t, hostVars+"cnx_apiserver_tls: true\n"), facts), golden(t, "apiservice-tls", "1.13"))
+}
+
+// TestAlertmanagerSecret: the secret decodes to the configuration as YAML.
+func TestAlertmanagerSecret(t *testing.T) {
+	got := objects(t, "monitor_calico", "alertmanager-secret.yaml.j2", cnxVars, kubeFacts(t, "1.13"))
+	text, err := base64.StdEncoding.DecodeString(got[0]["data"].(map[string]any)["alertmanager.yaml"].(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameObjects(t, "alertmanager.yaml", documents(t, text), documents(t, []byte(`
+global: {resolve_timeout: 5m}
+route: {group_by: [job], group_wait: 30s, group_interval: 1m, repeat_interval: 5m, receiver: webhook}
+receivers: [{name: webhook, webhook_configs: [{url: "http://calico-alertmanager-webhook:30501/"}]}]
+`)))
+}
+
+// TestCNXSettingRules breaks each rule between the settings once.
+func TestCNXSettingRules(t *testing.T) {
+	tests := []struct{ list, text, want string }{
+		{"cnx", "cnx_version: v2.1.1\n", "cnx_manifest_dir"},
+		{"cnx", "image_registry: <YOUR_PRIVATE_DOCKER_REGISTRY>/\n", "without a scheme or a placeholder"},
+		{"cnx", "image_registry: https://registry.example.com/\n", "without a scheme or a placeholder"},
+		{"cnx", "cnx_auth: {type: OAuth}\n", "OAuth needs CNX 2.1"},
+		{"cnx", "cnx_auth: {type: Token, realm: x}\n", "unknown keys: realm"},
+		{"cnx", "cnx_auth: {type: OIDC}\n", "oidc_client_id"},
+		{"cnx", "cnx_auth: {type: OIDC, oidc_client_id: <client-id>}\n", "without placeholders"},
+		{"cnx", "cnx_manager_host: https://cnx.example.com\n", "without scheme and port"},
+		{"cnx", "cnx_manager_service: {type: NodePort, node_port: 30003}\n", "a type (NodePort"},
+		{"cnx", "cnx_manager_service: {nodePort: 8443}\n", "between 30000 and 32767"},
+		{"cnx", "cnx_kubernetes_api: 10.0.0.1:6443\n", "must be https://HOST:PORT"},
+		{"cnx", "cnx_kubernetes_api: https://127.0.0.1:6443\n", "must not be the loopback address"},
+		{"cnx", "cnx_manager_cert: /a\n", "give both or none"},
+		{"cnx", "cnx_users: [{name: ada, level: king}]\n", "admin, reader or editor"},
+		{"cnx", "cnx_users: [{name: ed, level: editor}]\n", "needs namespaces"},
+		{"cnx", "etcd_endpoints: []\n", "datastore etcd needs etcd_endpoints"},
+		{"cnx", "image_registry_username: ada\n", "needs image_registry_password"},
+		{"monitoring", "alertmanager_config: {route: {receiver: x}}\n", "needs route and receivers"},
+		{"monitoring", "alertmanager_config: {route: {receiver: x}, receivers: [{name: y}]}\n", "the route's receiver x"},
+		{"monitoring", "prometheus_node_port: 80\n", "between 30000 and 32767"},
+		{"monitoring", "prometheus_node_port: 30903\n", "are the same"},
+		{"monitoring", "reporter_port: 0\n", "between 1 and 65535"},
+		{"monitoring", "exporter_image: <REGISTRY>/busybox\n", "placeholder"},
+	}
+	for _, list := range []string{"cnx", "monitoring"} {
+		if got := cnxMistakes(t, list, ""); len(got) > 0 {
+			t.Fatalf("sound settings: %q", got)
+		}
+	}
+	for _, tt := range tests {
+		got := cnxMistakes(t, tt.list, tt.text)
+		if !strings.Contains(strings.Join(got, "\n"), tt.want) || tt.list == "cnx" && len(got) != 1 && !strings.Contains(tt.text, "alertmanager") {
+			t.Errorf("%q: got %q, want one with %q", tt.text, got, tt.want)
+		}
+	}
+}
+
+func cnxMistakes(t *testing.T, list, more string) []string {
+	t.Helper()
+	role := map[string]string{"cnx": "cnx_users", "monitoring": "node_exporter"}[list]
+	scope := roleScope(t, expr.New(expr.Options{}), role, withoutDoubles(t, cnxVars+more), kubeFacts(t, "1.13"))
+	v, err := scope.Evaluate(list+"_setting_mistakes", sourceOfTest)
+	if err != nil {
+		t.Fatalf("%q: %v", more, err)
+	}
+	var out []string
+	for _, m := range v.([]any) {
+		out = append(out, expr.String(m))
+	}
+	return out
+}
+
+// TestPublicRegistries: CNX images must not go where everybody can read them.
+func TestPublicRegistries(t *testing.T) {
+	tests := map[string]bool{"docker.io/": true, "quay.io/acme/": true, "index.docker.io/acme/": true, "acme/": true, "ghcr.io/": true,
+		"registry.example.com:5000/": false, "localhost:5000/": false, "localhost/": false, "10.0.0.7:5000/net/": false, "quay.io.example.com/": false}
+	for registry, want := range tests {
+		scope := roleScope(t, expr.New(expr.Options{}), "cnx_users", withoutDoubles(t, cnxVars+"image_registry: "+registry+"\n"), kubeFacts(t, "1.13"))
+		if got, err := scope.Evaluate("cnx_registry_public", sourceOfTest); err != nil || got != want {
+			t.Errorf("%s is public: %v, %v, want %v", registry, got, err, want)
+		}
+	}
+}
+
+// TestNoPlaceholderIsLeft: nothing that a user would have to fill in is left in any object.
+func TestNoPlaceholderIsLeft(t *testing.T) {
+	left := regexp.MustCompile(`<[A-Z][A-Z_ ]*>|__[A-Z_]+__|[{][{]|[{]%|registry[.]example[.]com[^:]`)
+	for _, set := range objectSets {
+		text, err := yaml.Marshal(objects(t, set.role, set.template+".yaml.j2", withoutDoubles(t, set.vars), kubeFacts(t, "1.13")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Prometheus fills its own.
+		if found := left.FindString(strings.ReplaceAll(string(text), "{{$labels.", "")); found != "" {
+			t.Errorf("%s has %s left", set.template, found)
+		}
+	}
+}
+
+var _ = value.NewDict
