@@ -124,7 +124,7 @@ func golden(t *testing.T, name, release string) []map[string]any {
 		}
 		lines = append(lines, line)
 	}
-	return documents(t, []byte(strings.Join(lines, "\n")))
+	return documents(t, []byte(strings.Join(lines, "\n")+"\n"))
 }
 
 func olderThan(a, b string) bool {
