@@ -33,15 +33,15 @@ monitoring_node_selector: {role: watch}
 alertmanager_webhook_image: registry.example.com:5000/webhook:1
 `
 
-// kddVars make it a cluster with the Kubernetes API as the datastore, and without a pull secret.
-const kddVars = "datastore: kdd\nimage_pull_secret_file: \"\"\n"
+// onKDD makes it a cluster with the Kubernetes API as the datastore, and without a pull secret.
+const onKDD = "datastore: kdd\nimage_pull_secret_file: \"\"\n"
 
 // objectSets are the templates whose objects are compared, the golden files that have them, and what differs from cnxVars.
 var objectSets = []struct{ role, template, golden, vars string }{
 	{"cnx_apiserver_manager", "cnx-rbac", "cnx-rbac", ""},
-	{"cnx_apiserver_manager", "cnx-rbac", "cnx-rbac-kdd", kddVars},
+	{"cnx_apiserver_manager", "cnx-rbac", "cnx-rbac-kdd", onKDD},
 	{"cnx_apiserver_manager", "cnx-apiserver", "cnx-apiserver", ""},
-	{"cnx_apiserver_manager", "cnx-apiserver", "cnx-apiserver-kdd", kddVars + "cnx_apiserver_tls: true\n"},
+	{"cnx_apiserver_manager", "cnx-apiserver", "cnx-apiserver-kdd", onKDD + "cnx_apiserver_tls: true\n"},
 	{"cnx_apiserver_manager", "cnx-manager", "cnx-manager", ""},
 	{"cnx_apiserver_manager", "apiservice", "apiservice", ""},
 	{"cnx_apiserver_manager", "calico-config", "calico-config", ""},
