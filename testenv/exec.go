@@ -1,9 +1,11 @@
 package testenv
 
 import (
+	"archive/tar"
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -64,6 +66,27 @@ func (h *Host) WriteFile(ctx context.Context, name string, mode fs.FileMode, con
 	const script = `mkdir -p "$1" && rm -f "$2" && umask 077 && cat >"$2" && chmod "$3" "$2"`
 	_, err := h.Pipe(ctx, bytes.NewReader(content), "sh", "-c", script, "sh",
 		path.Dir(name), name, fmt.Sprintf("%04o", unixMode(mode)))
+	return err
+}
+
+// A File is what WriteFiles writes.
+type File struct {
+	Path    string // absolute
+	Mode    fs.FileMode
+	Content []byte
+}
+
+// WriteFiles is WriteFile for many files in one go. It makes the folders above them.
+func (h *Host) WriteFiles(ctx context.Context, files ...File) error {
+	var p packer
+	p.w = tar.NewWriter(&p.out)
+	for _, f := range files {
+		p.file(strings.TrimPrefix(f.Path, "/"), int64(unixMode(f.Mode)), 0, f.Content)
+	}
+	if err := errors.Join(p.err, p.w.Close()); err != nil {
+		return err
+	}
+	_, err := h.Pipe(ctx, &p.out, "tar", "-C", "/", "--unlink-first", "-xpf", "-")
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -22,10 +23,11 @@ const (
 	loginKeyFile   = "id_ed25519"
 	knownHostsFile = "known_hosts"
 	recordFile     = "lab.json"
+	kubeconfigFile = "kubeconfig"
 )
 
 // InventoryFile is the path of the lab's inventory in Ansible's YAML form. It has the groups
-// k8s_cluster, kube_control_plane (node1) and kube_node (the others; node1 too if alone).
+// k8s_cluster, kube_control_plane (the first host) and kube_node (the others; the first too if alone).
 func (l *Lab) InventoryFile() string { return filepath.Join(l.Dir, inventoryFile) }
 
 // KeyFile is the path of the private key that opens root, ops and guarded on every host.
@@ -34,6 +36,9 @@ func (l *Lab) KeyFile() string { return filepath.Join(l.Dir, loginKeyFile) }
 // KnownHostsFile is the path of the file with the keys of the hosts, under their names,
 // their addresses and the addresses of their relays.
 func (l *Lab) KnownHostsFile() string { return filepath.Join(l.Dir, knownHostsFile) }
+
+// KubeconfigFile is the path of the administrator's kubeconfig, of a lab that is a cluster.
+func (l *Lab) KubeconfigFile() string { return filepath.Join(l.Dir, kubeconfigFile) }
 
 // record is lab.json: all that Open needs besides the running engine.
 type record struct {
@@ -158,9 +163,14 @@ func (l *Lab) WriteInventory(path string, via map[string]*Relay) error {
 	return replaceFile(path, strings.NewReader(string(text)))
 }
 
-// SetVars replaces the variables that the inventory gives all hosts, and writes the inventory again.
+// SetVars sets variables that the inventory gives all hosts, beside those that it gives them already, and writes the inventory again.
 func (l *Lab) SetVars(vars map[string]any) error {
-	l.vars = vars
+	all := maps.Clone(l.vars)
+	if all == nil {
+		all = map[string]any{}
+	}
+	maps.Copy(all, vars)
+	l.vars = all
 	return l.writeFolder()
 }
 
@@ -195,7 +205,7 @@ func (l *Lab) inventoryGroups() map[string]any {
 
 // removeFolder removes the files of a lab and then the folder, if nothing else is in it.
 func removeFolder(dir string) error {
-	for _, name := range []string{inventoryFile, loginKeyFile, loginKeyFile + ".pub", knownHostsFile, recordFile} {
+	for _, name := range []string{inventoryFile, loginKeyFile, loginKeyFile + ".pub", knownHostsFile, recordFile, kubeconfigFile} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("cannot remove the folder of the lab: %w", err)
 		}

@@ -37,6 +37,28 @@ func ForTest(tb testing.TB, n int) *Lab {
 	return lab
 }
 
+// OwnLab starts a lab that is the test's alone and takes it away when the test ends, however it ends. o.Name and o.Dir are chosen here. It suits tests
+// that alter hosts for good or need other hosts than [ForTest] lends.
+func OwnLab(tb testing.TB, o Options) *Lab {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), 15*time.Minute)
+	defer cancel()
+	if o.Progress == nil {
+		o.Progress = func(line string) { tb.Log("lab: " + line) }
+	}
+	lab, err := startForProcess(ctx, o)
+	if err != nil {
+		tb.Fatalf("cannot have a lab: %v", err)
+	}
+	lab.engine.progress = func(string) {} // a line after the test's end would be a panic
+	tb.Cleanup(func() {
+		if err := lab.abandon(context.Background()); err != nil {
+			tb.Errorf("cannot take the lab away: %v", err)
+		}
+	})
+	return lab
+}
+
 // shared is the lab of this process's tests.
 var shared pool
 
@@ -65,7 +87,7 @@ func (p *pool) lend(ctx context.Context, n int, dir string, progress func(string
 // grow makes n further hosts.
 func (p *pool) grow(ctx context.Context, n int, progress func(string)) error {
 	if p.lab == nil {
-		lab, err := startForProcess(ctx, max(n, 1), progress)
+		lab, err := startForProcess(ctx, Options{Hosts: max(n, 1), Progress: progress})
 		if err != nil {
 			return err
 		}
@@ -124,8 +146,8 @@ func (l *Lab) view(hosts []*Host, dir string) (*Lab, error) {
 }
 
 // startForProcess starts a lab that does not outlive this process.
-func startForProcess(ctx context.Context, hosts int, progress func(string)) (*Lab, error) {
-	eng, err := openEngine(ctx, progress)
+func startForProcess(ctx context.Context, o Options) (*Lab, error) {
+	eng, err := openEngine(ctx, o.Progress)
 	if err != nil {
 		return nil, err
 	}
@@ -133,15 +155,15 @@ func startForProcess(ctx context.Context, hosts int, progress func(string)) (*La
 		return nil, err
 	}
 	program := strings.TrimSuffix(filepath.Base(os.Args[0]), ".test")
-	name := fmt.Sprintf("t-%.20s-%s", strings.ToLower(strings.Map(nameLetter, program)), randomHex(4))
-	dir, err := os.MkdirTemp("", "calroll-"+name+"-")
-	if err != nil {
+	o.Name = fmt.Sprintf("t-%.20s-%s", strings.ToLower(strings.Map(nameLetter, program)), randomHex(4))
+	if o.Dir, err = os.MkdirTemp("", "calroll-"+o.Name+"-"); err != nil {
 		return nil, err
 	}
-	if err := reapAtExit(name, dir); err != nil {
+	if err := reapAtExit(o.Name, o.Dir); err != nil {
 		return nil, err
 	}
-	return Start(ctx, Options{Name: name, Hosts: hosts, Dir: dir, Progress: progress, owner: thisProcess()})
+	o.owner = thisProcess()
+	return Start(ctx, o)
 }
 
 // nameLetter keeps what may be in the name of a lab.

@@ -29,13 +29,21 @@ type Host struct {
 	identity identity
 }
 
+// controlHost is the name of the host in front of the numbered ones, if a lab has one.
+const controlHost = "control"
+
+// newHost plans a host; 0 is the number of the one for a control plane.
 func (l *Lab) newHost(number int) (*Host, error) {
 	id, err := newIdentity()
 	if err != nil {
 		return nil, fmt.Errorf("cannot make host keys: %w", err)
 	}
+	name := controlHost
+	if number > 0 {
+		name = fmt.Sprintf("node%d", number)
+	}
 	return &Host{
-		Name:    fmt.Sprintf("node%d", number),
+		Name:    name,
 		Address: addressIn(l.Subnet, firstHost-1+number),
 		lab:     l, identity: id,
 	}, nil

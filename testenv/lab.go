@@ -20,8 +20,11 @@ type Options struct {
 	// Name tells labs apart on one engine: 1 to 32 of a-z, 0-9 and '-'. Required.
 	Name string
 
-	// Hosts is how many hosts to make; they are called node1, node2 and so on. 0 means 1.
+	// Hosts is how many hosts to make; they are called node1, node2 and so on. 0 means 1, or none where there is a control plane.
 	Hosts int
+
+	// ControlPlane makes one host more, called control: it comes first, and is alone in the inventory's group kube_control_plane.
+	ControlPlane bool
 
 	// Dir is the lab's folder; it is made if missing. Empty means DefaultDir(Name).
 	Dir string
@@ -104,7 +107,7 @@ func Start(ctx context.Context, o Options) (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{Name: o.Name, Dir: o.Dir, engine: eng, created: time.Now(), binds: o.Binds, vars: o.Vars, owner: o.owner}
-	if err := l.raise(ctx, o.Hosts); err != nil {
+	if err := l.raise(ctx, o); err != nil {
 		return nil, errors.Join(err, l.abandon(ctx))
 	}
 	return l, nil
@@ -117,7 +120,9 @@ func (o *Options) complete() error {
 	if o.Hosts < 0 || o.Hosts > maxHosts {
 		return fmt.Errorf("cannot start lab %s: %d hosts asked for, 1 to %d are possible", o.Name, o.Hosts, maxHosts)
 	}
-	o.Hosts = max(o.Hosts, 1)
+	if !o.ControlPlane {
+		o.Hosts = max(o.Hosts, 1)
+	}
 	if o.Progress == nil {
 		o.Progress = func(string) {}
 	}
@@ -133,7 +138,7 @@ func (o *Options) complete() error {
 }
 
 // raise makes the folder, the network and the hosts.
-func (l *Lab) raise(ctx context.Context, hosts int) error {
+func (l *Lab) raise(ctx context.Context, o Options) error {
 	l.Password = randomHex(12)
 	if err := l.createFolder(); err != nil {
 		return err
@@ -141,29 +146,57 @@ func (l *Lab) raise(ctx context.Context, hosts int) error {
 	if err := l.createNetwork(ctx); err != nil {
 		return err
 	}
-	return l.Add(ctx, hosts)
+	if !o.ControlPlane {
+		return l.Add(ctx, o.Hosts)
+	}
+	control, err := l.newHost(0)
+	if err != nil {
+		return err
+	}
+	return l.add(ctx, o.Hosts, control)
 }
 
 // Add makes n further hosts and returns once they run and answer on SSH. It must not be
 // called twice at the same time.
-func (l *Lab) Add(ctx context.Context, n int) error {
-	if len(l.Hosts)+n > maxHosts {
-		return fmt.Errorf("cannot add %d hosts to lab %s: it has %d and may have %d", n, l.Name, len(l.Hosts), maxHosts)
+func (l *Lab) Add(ctx context.Context, n int) error { return l.add(ctx, n) }
+
+// add makes n hosts behind those that are fresh already.
+func (l *Lab) add(ctx context.Context, n int, fresh ...*Host) error {
+	next := l.nextNumber()
+	if next-1+n > maxHosts {
+		return fmt.Errorf("cannot add %d hosts to lab %s: the last is node%d and may be node%d", n, l.Name, next-1, maxHosts)
 	}
-	l.engine.raiseInotifyLimit(len(l.Hosts) + n)
-	fresh := make([]*Host, n)
-	for i := range fresh {
-		h, err := l.newHost(len(l.Hosts) + 1 + i)
+	for i := range n {
+		h, err := l.newHost(next + i)
 		if err != nil {
 			return err
 		}
-		fresh[i] = h
+		fresh = append(fresh, h)
 	}
-	l.engine.say("starting %d hosts on %s", n, l.Subnet)
+	l.engine.raiseInotifyLimit(len(l.Hosts) + len(fresh))
+	l.engine.say("starting %d hosts on %s", len(fresh), l.Subnet)
 	if err := eachHost(ctx, fresh, (*Host).create); err != nil {
 		return err
 	}
 	l.Hosts = append(l.Hosts, fresh...)
+	return l.writeFolder()
+}
+
+// nextNumber is one more than the highest number of the hosts that are there.
+func (l *Lab) nextNumber() int {
+	next := 1
+	for _, h := range l.Hosts {
+		next = max(next, int(h.Address.As4()[3])-(firstHost-1)+1)
+	}
+	return next
+}
+
+// RemoveHost takes one host away with its volumes, and out of the inventory.
+func (l *Lab) RemoveHost(ctx context.Context, h *Host) error {
+	if err := l.engine.removeContainer(ctx, h.Container()); err != nil {
+		return err
+	}
+	l.Hosts = slices.DeleteFunc(l.Hosts, func(other *Host) bool { return other == h })
 	return l.writeFolder()
 }
 

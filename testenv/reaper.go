@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -63,13 +64,17 @@ func reapAtExit(name, dir string) error {
 	if err := reaper.Start(); err != nil {
 		return fmt.Errorf("cannot start the reaper: %w", err)
 	}
+	reapersLock.Lock()
+	defer reapersLock.Unlock()
 	reapers = append(reapers, reaper)
 	return nil
 }
 
-// reapers keeps the pipes from being collected, which would close them. Guarded by the pool's
-// lock.
-var reapers []*exec.Cmd
+// reapers keeps the pipes from being collected, which would close them.
+var (
+	reapersLock sync.Mutex // guards reapers
+	reapers     []*exec.Cmd
+)
 
 // thisProcess names this process so that another can tell whether it is still there: process
 // id namespace, process id and start time.

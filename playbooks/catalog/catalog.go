@@ -12,6 +12,10 @@
 //   - A role alters hosts through modules that can be taken back. A command that alters something carries `undo:`, or a comment that
 //     says why none is needed.
 //   - A second run changes nothing.
+//   - A playbook looks before it writes: calico_settings (tasks_from validate), host_facts, for everything that talks to Kubernetes
+//     kube_facts, and then preflight with preflight_topics, the topics whose gates it wants. A gate is written once, in
+//     roles/preflight/vars/main/<topic>.yml, as {id, level, rule, broken, found, remedy}: rule says in fixed words when it closes,
+//     found and remedy are rendered only when broken is true. docs/gates.md is made of them.
 //   - The tags of a role are the names of the step blocks in docs/calico-etcd.md.
 package catalog
 

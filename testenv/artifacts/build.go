@@ -25,6 +25,7 @@ type File struct {
 // Set is what one Build made.
 type Set struct {
 	Calico   string // the version that its Calico is stamped with
+	cache    string
 	programs map[string]string
 	files    []File
 }
@@ -32,6 +33,9 @@ type Set struct {
 // Program returns the path of a program that one of the requested parts is made of, such as etcdctl or calico; empty
 // when the request did not need it. A program may be run but not altered: it is the cache's own.
 func (s *Set) Program(name string) string { return s.programs[name] }
+
+// Cache is the directory that has every program and file of the set somewhere below it.
+func (s *Set) Cache() string { return s.cache }
 
 // Files lists what the set offers, sorted by URL.
 func (s *Set) Files() []File { return slices.Clone(s.files) }
@@ -71,7 +75,7 @@ func Build(ctx context.Context, r Request, o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{cache: c, tools: tools, say: say, set: &Set{Calico: r.Calico, programs: map[string]string{}}}
+	b := &builder{cache: c, tools: tools, say: say, set: &Set{Calico: r.Calico, cache: c.root, programs: map[string]string{}}}
 	if err := b.build(ctx, r); err != nil {
 		return nil, err
 	}
@@ -96,13 +100,14 @@ func (b *builder) build(ctx context.Context, r Request) error {
 		all.etcd = append(all.etcd, n.etcd...)
 		all.kubernetes = append(all.kubernetes, n.kubernetes...)
 		all.kubelet = append(all.kubelet, n.kubelet...)
+		all.pod = append(all.pod, n.pod...)
 	}
 	b.keys = map[string]string{}
 	for _, step := range []struct {
 		pin      pin
 		programs []string
 	}{{cniPin(), all.cni}, {etcdPin(), all.etcd}, {calicoPin(r.Calico), all.calico}, {kubernetesPin(), all.kubernetes},
-		{kubeletDockershimPin(), all.kubelet}} {
+		{kubeletDockershimPin(), all.kubelet}, {podPin(), all.pod}} {
 		if err := b.compile(ctx, step.pin, step.programs); err != nil {
 			return err
 		}
@@ -154,7 +159,7 @@ func (b *builder) finish(ctx context.Context, p Part) error {
 	case EtcdPrograms, KubernetesPrograms, KubeletDockershim:
 		return nil
 	}
-	return b.image(ctx, imageSpecs[p])
+	return b.image(ctx, p)
 }
 
 // offer makes one file, with its checksum beside it, unless the cache has it, and adds it to the set under a URL path. inputs
@@ -201,6 +206,6 @@ func cniPluginsURL() string {
 }
 
 // imageURL is the lab's own: upstream has images in registries, and inside an archive of a gigabyte.
-func imageURL(name, version string) string {
-	return fmt.Sprintf("images/calico-%s-%s.tar", name, version)
+func imageURL(tag string) string {
+	return "images/" + strings.NewReplacer("/", "-", ":", "-").Replace(tag) + ".tar"
 }

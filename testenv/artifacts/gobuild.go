@@ -90,9 +90,17 @@ func (t *toolchain) output(ctx context.Context, dir string, args ...string) (str
 	return strings.TrimSpace(string(out)), nil
 }
 
+// dir is where go works on a pin: its nested module, or the clone's root.
+func (t *toolchain) dir(p pin) string {
+	if p.own != "" {
+		return filepath.Join(t.upstream, "..", "..")
+	}
+	return filepath.Join(t.upstream, p.name)
+}
+
 // moduleDir returns where the module cache keeps the source of a pin's module, downloading it where missing.
 func (t *toolchain) moduleDir(ctx context.Context, p pin, module string) (string, error) {
-	dir := filepath.Join(t.upstream, p.name)
+	dir := t.dir(p)
 	if _, err := t.output(ctx, dir, "mod", "download", module); err != nil {
 		return "", err
 	}
@@ -102,8 +110,12 @@ func (t *toolchain) moduleDir(ctx context.Context, p pin, module string) (string
 // pinKey hashes all that a pin's programs are made from.
 func (t *toolchain) pinKey(p pin) (string, error) {
 	inputs := []string{t.version, runtime.GOARCH, strings.Join(p.ldflags, " "), strings.Join(slices.Sorted(maps.Values(p.programs)), " ")}
-	for _, name := range []string{"go.mod", "go.sum"} {
-		b, err := os.ReadFile(filepath.Join(t.upstream, p.name, name))
+	files := []string{filepath.Join(t.dir(p), "go.mod"), filepath.Join(t.dir(p), "go.sum")}
+	if p.own != "" { // the module's requirements change often and the program needs none
+		files, _ = filepath.Glob(filepath.Join(t.dir(p), p.own, "*.go"))
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
 		if err != nil {
 			return "", fmt.Errorf("cannot read the pin of %s: %w", p.name, err)
 		}
@@ -118,7 +130,7 @@ func (t *toolchain) build(ctx context.Context, p pin, programs []string, out str
 	for _, prog := range programs {
 		packages = append(packages, p.programs[prog])
 	}
-	dir := filepath.Join(t.upstream, p.name)
+	dir := t.dir(p)
 	start := time.Now()
 	title := p.name + " " + p.version
 	say(fmt.Sprintf("building %s: %s (the first time this fetches its modules)", title, strings.Join(programs, ", ")))

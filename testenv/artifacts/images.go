@@ -18,7 +18,8 @@ import (
 
 // imageSpec is one of Calico's images. Its Go programs make up the top layer; only the node image has a layer below.
 type imageSpec struct {
-	name     string            // below calico/
+	name     string            // with the repository before it, without a tag
+	pin      string            // whose version is the tag, if it is not Calico's
 	programs map[string]string // path in the image -> program
 	config   image.Config
 	base     bool // on top of nodeBase
@@ -28,30 +29,44 @@ const usualPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 // imageSpecs follow the Dockerfiles of Calico's source: same paths, environment and start commands.
 var imageSpecs = map[Part]imageSpec{
-	NodeImage: {name: "node", base: true,
+	NodeImage: {name: "calico/node", base: true,
 		programs: map[string]string{"usr/bin/calico-node": "calico-node"},
 		config:   image.Config{Env: []string{usualPath, "SVDIR=/etc/service/enabled"}, Cmd: []string{"start_runit"}}},
-	CNIImage: {name: "cni",
+	CNIImage: {name: "calico/cni",
 		programs: map[string]string{
 			"opt/cni/bin/calico": "calico", "opt/cni/bin/calico-ipam": "calico", "opt/cni/bin/install": "install",
 			"opt/cni/bin/bandwidth": "bandwidth", "opt/cni/bin/host-local": "host-local", "opt/cni/bin/loopback": "loopback",
 			"opt/cni/bin/portmap": "portmap", "opt/cni/bin/tuning": "tuning"},
 		config: image.Config{Env: []string{usualPath + ":/opt/cni/bin"}, Cmd: []string{"/opt/cni/bin/install"}}},
-	KubeControllersImage: {name: "kube-controllers",
+	KubeControllersImage: {name: "calico/kube-controllers",
 		programs: map[string]string{"usr/bin/kube-controllers": "kube-controllers", "usr/bin/check-status": "check-status"},
 		config:   image.Config{Env: []string{usualPath}, Entrypoint: []string{"/usr/bin/kube-controllers"}}},
-	TyphaImage: {name: "typha",
+	TyphaImage: {name: "calico/typha",
 		programs: map[string]string{"usr/bin/calico-typha": "calico-typha"},
 		config:   image.Config{Env: []string{usualPath}, Cmd: []string{"/usr/bin/calico-typha"}}},
+	PauseImage: {name: "lab/pause", pin: "pod",
+		programs: map[string]string{"pod": "pod"},
+		config:   image.Config{Entrypoint: []string{"/pod", "pause"}}},
+	PodImage: {name: "lab/pod", pin: "pod",
+		programs: map[string]string{"pod": "pod"},
+		config:   image.Config{Entrypoint: []string{"/pod"}, Cmd: []string{"serve"}}},
 }
 
-// ImageTag is the name under which an engine knows a loaded image: calico/node:v3.28.5.
+// ImageTag is the name under which an engine knows a loaded image: calico/node:v3.28.5. version is Calico's; images of others have their own.
 func ImageTag(p Part, version string) string {
-	return "calico/" + imageSpecs[p].name + ":" + version
+	s := imageSpecs[p]
+	if s.pin != "" {
+		version = podPin().version
+	}
+	return s.name + ":" + version
 }
+
+// Image returns the archive of an image part, if the set has it.
+func (s *Set) Image(p Part) (File, bool) { return s.File(imageURL(ImageTag(p, s.Calico))) }
 
 // image offers one image as an archive for `docker load`.
-func (b *builder) image(ctx context.Context, s imageSpec) error {
+func (b *builder) image(ctx context.Context, p Part) error {
+	s := imageSpecs[p]
 	var below []image.Layer
 	if s.base {
 		base, err := b.nodeBase(ctx)
@@ -60,21 +75,24 @@ func (b *builder) image(ctx context.Context, s imageSpec) error {
 		}
 		below = append(below, base)
 	}
-	version := b.set.Calico
+	tag := ImageTag(p, b.set.Calico)
 	inputs := []string{b.keys["calico"], b.keys["cni"]}
+	if s.pin != "" {
+		inputs = []string{b.keys[s.pin]}
+	}
 	for _, l := range below {
 		inputs = append(inputs, l.DiffID)
 	}
-	return b.offer(ctx, imageURL(s.name, version), inputs, func(file string) error {
+	return b.offer(ctx, imageURL(tag), inputs, func(file string) error {
 		top, err := b.topLayer(file+".layer", s) // goes with the directory it is in
 		if err != nil {
 			return err
 		}
 		c := s.config
 		c.Arch = runtime.GOARCH
-		c.Labels = map[string]string{"version": version,
-			"description": "Calico " + s.name + " for a test lab, built from the Go module proxy and Debian packages"}
-		return writeImage(file, "calico/"+s.name+":"+version, c, append(below, top)...)
+		name, version, _ := strings.Cut(tag, ":")
+		c.Labels = map[string]string{"version": version, "description": name + " for a test lab, built from the Go module proxy and Debian packages"}
+		return writeImage(file, tag, c, append(below, top)...)
 	})
 }
 

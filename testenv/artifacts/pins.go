@@ -21,6 +21,7 @@ type pin struct {
 	version  string            // as stamped into the programs
 	ldflags  []string          // beyond -s -w
 	programs map[string]string // program -> its main package
+	own      string            // instead of a nested module: the package of this module that it is, below the clone's root
 }
 
 const (
@@ -64,6 +65,7 @@ func cniPin() pin {
 		ldflags: []string{"-X", module + "/pkg/utils/buildversion.BuildVersion=" + CNIPluginsVersion},
 		programs: map[string]string{
 			"bandwidth":  module + "/plugins/meta/bandwidth",
+			"bridge":     module + "/plugins/main/bridge",
 			"host-local": module + "/plugins/ipam/host-local",
 			"loopback":   module + "/plugins/main/loopback",
 			"portmap":    module + "/plugins/meta/portmap",
@@ -92,6 +94,11 @@ func kubernetesPin() pin {
 func kubeletDockershimPin() pin {
 	return pin{name: "kubelet123", version: KubeletDockershimVersion, ldflags: kubernetesStamp(KubeletDockershimVersion),
 		programs: map[string]string{"kubelet-dockershim": kubernetesModule + "/cmd/kubelet"}}
+}
+
+// podPin is the program of the lab's own pods.
+func podPin() pin {
+	return pin{name: "pod", version: "v1", own: "testenv/pod", programs: map[string]string{"pod": "github.com/calroll/calroll/testenv/pod"}}
 }
 
 const kubernetesModule = "k8s.io/kubernetes"
@@ -124,13 +131,15 @@ const (
 	EtcdPrograms         Part = "etcd"                   // etcd and etcdctl, for StartEtcd; not offered over HTTP
 	KubernetesPrograms   Part = "kubernetes"             // control plane, kubelet, kube-proxy and kubectl; not offered over HTTP
 	KubeletDockershim    Part = "kubelet-dockershim"     // the last kubelet with dockershim; not offered over HTTP
+	PauseImage           Part = "pause-image"            // what holds a pod's namespaces
+	PodImage             Part = "pod-image"              // an HTTP server and client, see testenv/pod
 )
 
 // need is which programs of which pin a part is made of.
-type need struct{ calico, cni, etcd, kubernetes, kubelet []string }
+type need struct{ calico, cni, etcd, kubernetes, kubelet, pod []string }
 
 var programsOf = map[Part]need{
-	CNIPlugins:           {cni: []string{"bandwidth", "host-local", "loopback", "portmap", "tuning"}},
+	CNIPlugins:           {cni: []string{"bandwidth", "bridge", "host-local", "loopback", "portmap", "tuning"}},
 	CalicoRelease:        {calico: []string{"calico"}},
 	Calicoctl:            {calico: []string{"calicoctl"}},
 	NodeImage:            {calico: []string{"calico-node"}},
@@ -140,6 +149,8 @@ var programsOf = map[Part]need{
 	EtcdPrograms:         {etcd: []string{"etcd", "etcdctl"}},
 	KubernetesPrograms: {kubernetes: []string{"kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl",
 		"kubelet"}},
+	PauseImage:        {pod: []string{"pod"}},
+	PodImage:          {pod: []string{"pod"}},
 	KubeletDockershim: {kubelet: []string{"kubelet-dockershim"}},
 }
 
@@ -163,6 +174,13 @@ func ForUpgrade(version string) Request {
 // ForAPIServer asks for what StartAPI of package kube runs.
 func ForAPIServer() Request {
 	return Request{Parts: []Part{EtcdPrograms, KubernetesPrograms}}
+}
+
+// ForCluster asks for what a cluster of package kube runs: the programs of its hosts, and the images of its pods with those of all of Calico,
+// stamped with a version (empty means CalicoVersion).
+func ForCluster(calico string) Request {
+	return Request{Calico: calico, Parts: []Part{EtcdPrograms, KubernetesPrograms, KubeletDockershim, CNIPlugins,
+		PauseImage, PodImage, NodeImage, CNIImage, KubeControllersImage, TyphaImage}}
 }
 
 // complete checks a request and fills in its defaults.

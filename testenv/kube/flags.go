@@ -47,3 +47,28 @@ func controllerManagerFlags(dir, kubeconfig string) []string {
 		"--allocate-node-cidrs=true", "--cluster-cidr=" + ClusterCIDR, "--service-cluster-ip-range=" + ServiceCIDR,
 	}
 }
+
+// schedulerFlags are kube-scheduler's.
+func schedulerFlags(kubeconfig string) []string {
+	return []string{"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
+		"--bind-address=127.0.0.1", "--leader-elect=false"}
+}
+
+// proxyFlags are kube-proxy's. A host may neither raise what the machine allows of connections nor lower its score for the day memory runs out.
+func proxyFlags(kubeconfig string) []string {
+	return []string{"--kubeconfig=" + kubeconfig, "--proxy-mode=iptables", "--cluster-cidr=" + ClusterCIDR,
+		"--conntrack-max-per-core=0", "--oom-score-adj=0"}
+}
+
+// etcdFlags are those of the one member of a cluster's etcd. It does not sync to disk: its data survives the end of a host, not of the machine.
+func etcdFlags(address, name string) []string {
+	in := func(file string) string { return pkiDir + "/etcd/" + file }
+	peer := "https://" + address + ":2380"
+	return []string{"--name=" + name, "--data-dir=/var/lib/etcd", "--unsafe-no-fsync", "--log-level=warn",
+		"--listen-client-urls=https://127.0.0.1:2379,https://" + address + ":2379", "--advertise-client-urls=https://" + address + ":2379",
+		"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer, "--initial-cluster=" + name + "=" + peer,
+		"--client-cert-auth", "--trusted-ca-file=" + in("ca.crt"), "--cert-file=" + in("server.crt"), "--key-file=" + in("server.key"),
+		"--peer-client-cert-auth", "--peer-trusted-ca-file=" + in("ca.crt"), "--peer-cert-file=" + in("peer.crt"), "--peer-key-file=" + in("peer.key"),
+		"--heartbeat-interval=20", "--election-timeout=100", // alone it only waits for its own election
+	}
+}

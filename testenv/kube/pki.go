@@ -73,8 +73,8 @@ var (
 	Proxy             = pki.Subject{Name: "system:kube-proxy"}
 )
 
-// Kubelet is the user of a node's kubelet; hosts are the addresses that its own API serves at.
-func Kubelet(node string, hosts ...string) pki.Subject {
+// KubeletUser is the user of a node's kubelet; hosts are the addresses that its own API serves at.
+func KubeletUser(node string, hosts ...string) pki.Subject {
 	return pki.Subject{Name: "system:node:" + node, Groups: []string{"system:nodes"}, Hosts: hosts}
 }
 
