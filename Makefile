@@ -46,6 +46,11 @@ lab-up: build ## start three lab hosts with etcd and artifacts; prints what to t
 	@$(GO) run ./testenv/setup -for lab
 	@dist/calroll lab up
 
+.PHONY: cluster-up
+cluster-up: build ## start a Kubernetes control plane and three nodes without a pod network; prints what to type next
+	@$(GO) run ./testenv/setup -for cluster
+	@dist/calroll lab up --kubernetes 1.29 --nodes 3
+
 .PHONY: lab-down
 lab-down: build ## take the lab away
 	@dist/calroll lab down

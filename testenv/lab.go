@@ -200,6 +200,9 @@ func (l *Lab) RemoveHost(ctx context.Context, h *Host) error {
 	return l.writeFolder()
 }
 
+// IsCluster tells whether the lab has a host for a control plane.
+func (l *Lab) IsCluster() bool { return l.Host(controlHost) != nil }
+
 // Host returns the host called name, or nil.
 func (l *Lab) Host(name string) *Host {
 	i := slices.IndexFunc(l.Hosts, func(h *Host) bool { return h.Name == name })

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +23,8 @@ func newLabCommand() *cobra.Command {
 		Use:   "lab",
 		Short: "Throw-away hosts to try playbooks on",
 		Long: "A lab is a set of containers that behave like hosts: systemd, sshd and a Docker engine\n" +
-			"each, on a private network. It needs a Docker engine, and root to install one.",
+			"each, on a private network. It can be a Kubernetes cluster that wants nothing but a pod network.\n" +
+			"It needs a Docker engine, and root to install one.",
 		Args: cobra.NoArgs,
 	}
 	cmd.AddCommand(newLabUpCommand(), newLabDownCommand(), newLabListCommand(), newLabSSHCommand(), newLabServeCommand(), newLabDemoCommand())
@@ -32,63 +32,39 @@ func newLabCommand() *cobra.Command {
 }
 
 func newLabUpCommand() *cobra.Command {
-	o, bare := testenv.Options{}, false
+	u := &labUp{}
 	cmd := &cobra.Command{
 		Use:   "up [NAME]",
 		Short: "Start a lab, or start again what of it has stopped",
-		Args:  cobra.MaximumNArgs(1),
+		Example: "  calroll lab up\n  calroll lab up --kubernetes 1.29 --nodes 3\n" +
+			"  calroll lab up old --kubernetes 1.29 --nodes 2 --kubelet 1.29,1.23",
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.Name = labArgument(args)
-			o.Progress = progressTo(cmd.ErrOrStderr())
-			return labUp(cmd, o, bare)
+			u.lab.Name = labArgument(args)
+			u.lab.Progress = progressTo(cmd.ErrOrStderr())
+			return u.run(cmd)
 		},
 	}
-	cmd.Flags().IntVar(&o.Hosts, "hosts", 3, "how many hosts")
-	cmd.Flags().BoolVar(&bare, "bare", false, "hosts only: no etcd and no server of release files")
-	cmd.Flags().StringVar(&o.Dir, "dir", "", "folder for inventory, key and known hosts (default ~/.local/state/calroll/lab/NAME)")
+	cmd.Flags().IntVar(&u.lab.Hosts, "hosts", 3, "how many hosts")
+	cmd.Flags().BoolVar(&u.bare, "bare", false, "hosts only: no etcd for Calico and no server of release files")
+	cmd.Flags().StringVar(&u.lab.Dir, "dir", "", "folder for inventory, key and known hosts (default ~/.local/state/calroll/lab/NAME)")
+	cmd.Flags().StringVar(&u.kubernetes, "kubernetes", "", "make the hosts a cluster of this version, with a control plane on a host of its own and no pod network")
+	cmd.Flags().IntVar(&u.nodes, "nodes", 3, "how many nodes the cluster has")
+	cmd.Flags().StringSliceVar(&u.kubelets, "kubelet", nil, "the nodes' kubelets: one version for all, or one for each (default the cluster's version)")
+	cmd.MarkFlagsMutuallyExclusive("hosts", "kubernetes")
 	return cmd
 }
 
-func labUp(cmd *cobra.Command, o testenv.Options, bare bool) error {
-	start := time.Now()
-	lab, err := testenv.Start(cmd.Context(), o)
-	if errors.Is(err, testenv.ErrExists) {
-		lab, err = labResume(cmd, o)
-	} else if err == nil && !bare {
-		_, err = startSite(cmd.Context(), lab, o.Progress)
-	}
-	if err != nil {
-		return err
-	}
-	out := cmd.OutOrStdout()
-	fmt.Fprintf(out, "lab %s: %d hosts up after %.1f s\n", lab.Name, len(lab.Hosts), time.Since(start).Seconds())
-	for _, h := range lab.Hosts {
-		fmt.Fprintf(out, "  %-8s %s\n", h.Name, h.Address)
-	}
-	printLabNext(out, lab)
-	return nil
-}
-
-// labResume is `lab up` for a lab that is there.
-func labResume(cmd *cobra.Command, o testenv.Options) (*testenv.Lab, error) {
-	lab, err := openLab(cmd, o.Name, o.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("%w\nhint: remove it with `calroll lab down %s`", err, o.Name)
-	}
-	if cmd.Flags().Changed("hosts") && o.Hosts != len(lab.Hosts) {
-		return nil, fmt.Errorf("cannot start lab %s with %d hosts: it is up with %d\nhint: remove it with `calroll lab down %[1]s`",
-			o.Name, o.Hosts, len(lab.Hosts))
-	}
-	return lab, lab.Resume(cmd.Context())
-}
-
 func printLabNext(out io.Writer, lab *testenv.Lab) {
-	name := ""
+	name, playbook, command := "", "calico-etcd", ""
 	if lab.Name != defaultLab {
 		name = " " + lab.Name
 	}
-	fmt.Fprintf(out, "\nnext:\n  calroll run calico-etcd -i %s\n", lab.InventoryFile())
-	fmt.Fprintf(out, "  calroll lab ssh %s\n  calroll lab down%s\n", sshArgument(lab), name)
+	if lab.IsCluster() {
+		playbook, command = "calico-kdd", " kubectl get nodes"
+	}
+	fmt.Fprintf(out, "\nnext:\n  calroll run %s -i %s\n", playbook, lab.InventoryFile())
+	fmt.Fprintf(out, "  calroll lab ssh %s%s\n  calroll lab down%s\n", sshArgument(lab), command, name)
 }
 
 func sshArgument(lab *testenv.Lab) string {

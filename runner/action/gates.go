@@ -37,8 +37,15 @@ const (
 
 var gateLevels = []string{gateStop, gateAsk, "warn", "info"}
 
-// gate is one rule as a playbook writes it, still with its templates.
-type gate struct{ id, level, broken, found, remedy any }
+// gate is one rule as a playbook writes it, still with its templates. One whose scope is the cluster is the same on every host: the first
+// host of the play evaluates it for all.
+type gate struct {
+	id, level, broken, found, remedy any
+	cluster                          bool
+}
+
+// theCluster stands for the hosts of a finding about the cluster.
+const theCluster = "the cluster"
 
 // finding is a closed gate with the hosts that it closes on.
 type finding struct {
@@ -67,12 +74,19 @@ func gates(_ context.Context, c *Call) (Answer, error) {
 // use what only then exists.
 func (c *Call) evaluateGates(topics []string) (Answer, error) {
 	closed, evaluated := []any{}, 0
+	first, err := c.Scope.Condition("inventory_hostname == ansible_play_hosts | first", c.Task.Args.Pos("topics"))
+	if err != nil {
+		return Answer{}, err
+	}
 	for _, topic := range topics {
 		list, err := c.gatesOf(topic)
 		if err != nil {
 			return Answer{}, err
 		}
 		for _, g := range list {
+			if g.cluster && !first {
+				continue
+			}
 			f, err := c.evaluateGate(g)
 			if err != nil {
 				return Answer{}, fmt.Errorf("cannot evaluate the gate %s of %s: %w", expr.String(g.id), topic, err)
@@ -104,7 +118,7 @@ func (c *Call) gatesOf(topic string) ([]gate, error) {
 		if !ok {
 			return nil, fmt.Errorf("cannot evaluate the gates of %s: %v is no gate", topic, item)
 		}
-		list = append(list, gate{d.At("id"), d.At("level"), d.At("broken"), d.At("found"), d.At("remedy")})
+		list = append(list, gate{d.At("id"), d.At("level"), d.At("broken"), d.At("found"), d.At("remedy"), d.At("scope") == "cluster"})
 	}
 	return list, nil
 }
@@ -123,7 +137,7 @@ func (c *Call) evaluateGate(g gate) (map[string]any, error) {
 	default:
 		return nil, fmt.Errorf("broken is %v, and must be true or false", v)
 	}
-	f := map[string]any{"id": expr.String(g.id)}
+	f := map[string]any{"id": expr.String(g.id), "cluster": g.cluster}
 	for name, written := range map[string]any{"level": g.level, "found": g.found, "remedy": g.remedy} {
 		v, err := c.Scope.Render(written)
 		if err != nil {
@@ -210,13 +224,16 @@ func (c *Call) findings(name string, ack []string) ([]*finding, error) {
 
 func addFinding(all []*finding, host string, g map[string]any, ack []string) []*finding {
 	f := &finding{id: fmt.Sprint(g["id"]), level: fmt.Sprint(g["level"]), found: fmt.Sprint(g["found"]), remedy: fmt.Sprint(g["remedy"]), hosts: []string{host}}
+	if g["cluster"] == true {
+		f.hosts[0] = theCluster
+	}
 	if f.level == gateAsk && slices.Contains(ack, f.id) {
 		f.level = gateAck
 	}
 	for _, o := range all {
 		if o.id == f.id && o.level == f.level && o.found == f.found && o.remedy == f.remedy {
-			if !slices.Contains(o.hosts, host) {
-				o.hosts = append(o.hosts, host)
+			if !slices.Contains(o.hosts, f.hosts[0]) {
+				o.hosts = append(o.hosts, f.hosts[0])
 			}
 			return all
 		}

@@ -152,7 +152,7 @@ func raise(ctx context.Context, lab *testenv.Lab, o Options, sets []*artifacts.S
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return c, lab.SetVars(map[string]any{"kubeconfig": lab.KubeconfigFile(), "k8s_api_endpoint": c.Server})
+	return c, lab.SetVars(map[string]any{"kubeconfig": lab.KubeconfigFile(), "k8s_api_endpoint": c.Server, "pool_cidr": ClusterCIDR})
 }
 
 // makeAuthorities makes the certificates that come before all others, and this machine's way in.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/calroll/calroll/testenv"
+	"github.com/calroll/calroll/testenv/kube"
 	"github.com/calroll/calroll/testenv/site"
 )
 
@@ -40,7 +41,7 @@ var forBench = []testenv.Tool{
 const python = "/usr/lib/python3/dist-packages/"
 
 func main() {
-	purpose := flag.String("for", "test", "test, bench, demo or lab")
+	purpose := flag.String("for", "test", "test, bench, demo, lab or cluster")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := setup(ctx, *purpose)
@@ -60,13 +61,16 @@ func setup(ctx context.Context, purpose string) error {
 		tools = forTests
 	case "bench": // the playbook that is measured needs nothing of Calico
 		return testenv.Prepare(ctx, say, forBench...)
-	case "demo", "lab":
+	case "demo", "lab", "cluster":
 	default:
-		return fmt.Errorf("cannot set up for %q: it is test, bench, demo or lab", purpose)
+		return fmt.Errorf("cannot set up for %q: it is test, bench, demo, lab or cluster", purpose)
 	}
 	if err := testenv.Prepare(ctx, say, tools...); err != nil {
 		return err
 	}
-	_, err := site.Build(ctx, say)
+	if _, err := site.Build(ctx, say); err != nil || purpose == "demo" || purpose == "lab" {
+		return err
+	}
+	_, err := kube.Build(ctx, kube.Options{Calico: site.Versions}, say)
 	return err
 }
