@@ -200,8 +200,11 @@ var clusterCases = []gateCase{
 		open: [2]string{"calico_version: v2.6.12\ncloud: azure\nnetworking_backend: none\n", ""}},
 	{topic: "dcos", gate: "G-32 ask", vars: "calico_version: v2.6.12\ncloud: aws\nnetworking_backend: bird\n", found: "AWS drops", remedy: "source/destination check"},
 	{topic: "dcos_nodes", gate: "G-31 stop", facts: "dcos_node_count: 1\ndcos_agent_count: 2\n", found: "1 nodes have registered in etcd, and there are 2", remedy: "calico-node.service", open: [2]string{"", "dcos_node_count: 2\ndcos_agent_count: 2\n"}},
-	{topic: "images", gate: "P-10 stop", vars: "image_registry: registry.internal:5000/\n", facts: "preflight_registry_answer: {results: [{status: -1}, {status: -1}]}\n", found: "registry.internal:5000 does not answer", remedy: "preload",
-		open: [2]string{"", "preflight_registry_answer: {results: [{status: -1}, {status: 401}]}\n"}},
+	{topic: "images", gate: "P-10 stop", vars: "image_registry: registry.internal:5000/\n", facts: "preflight_registry_answer: {results: [{failed: true}, {failed: true}]}\n",
+		found: "the host lacks the image registry.internal:5000/calico/node:v3.28.5, and the registry registry.internal:5000 does not answer", remedy: "preload",
+		open: [2]string{"", "preflight_registry_answer: {results: [{failed: true}, {failed: false, status: 401}]}\n"}},
+	{topic: "images", gate: "P-10 stop", facts: "preflight_archives: {results: [{item: {file: /a.tar, sha256: aa}, stat: {exists: false}}, {item: {file: /b.tar, sha256: BB}, stat: {exists: true, checksum: bb}}]}\n",
+		found: "the archives /a.tar are not", remedy: "set their sums right", open: [2]string{"", "preflight_archives: {skipped: true}\npreflight_registry_answer: {results: [{skipped: true}]}\n"}},
 }
 
 // TestClusterGates closes each gate of the topics that kube_facts feeds, and it alone; near to it, it stays open.
