@@ -183,12 +183,3 @@ func ruleSet(rules []any) []string {
 	slices.Sort(set)
 	return slices.Compact(set)
 }
-
-func words(v any) []string {
-	var out []string
-	list, _ := v.([]any)
-	for _, w := range list {
-		out = append(out, fmt.Sprint(w))
-	}
-	return out
-}
