@@ -228,7 +228,7 @@ func (c *call) emitItem(r result) {
 // event is how a result is shown.
 func (c *call) event(kind event.Kind, r result) event.Event {
 	e := event.Event{Kind: kind, Host: c.host.name, Delegated: r.via, Status: r.status(), Label: value.ToGo(r.label), Result: r.shown(),
-		Verbose: r.verbose, Hint: r.hint}
+		Verbose: r.verbose, Hint: r.hint, Table: r.table}
 	if c.set.diff {
 		e.Diff = diffs(r.Diff)
 	}
@@ -236,7 +236,7 @@ func (c *call) event(kind event.Kind, r result) event.Event {
 		e.Status = event.Ignored
 	}
 	if c.set.noLog {
-		e.Diff, e.Label, e.Hint = nil, nil, ""
+		e.Diff, e.Label, e.Hint, e.Table = nil, nil, "", nil
 		e.Result = map[string]any{"censored": "the output has been hidden due to the fact that 'no_log: true' was specified for this result", "changed": r.Changed}
 		if r.loop != nil {
 			e.Label = "(censored due to no_log)"

@@ -26,6 +26,7 @@ type result struct {
 	include       *inclusion   // of one include
 	includes      []*inclusion // of a loop over includes
 	verbose       bool
+	table         *event.Table
 	retried       bool
 	via           string   // the host it was delegated to
 	items         []result // of a loop

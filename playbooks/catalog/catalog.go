@@ -12,7 +12,11 @@
 //   - A role alters hosts through modules that can be taken back. A command that alters something carries `undo:`, or a comment that
 //     says why none is needed.
 //   - A second run changes nothing.
-//   - The tags of a role are the names of the step blocks in docs/calico-etcd.md.
+//   - A playbook looks before it writes: calico_settings (tasks_from validate), host_facts, for everything that talks to Kubernetes
+//     kube_facts, and then preflight with preflight_topics, the topics whose gates it wants. A gate is written once, in
+//     roles/preflight/vars/main/<topic>.yml, as {id, level, rule, broken, found, remedy}: rule says in fixed words when it closes,
+//     found and remedy are rendered only when broken is true. docs/gates.md is made of them.
+//   - The tags of a role are the names of the step blocks in the document of a playbook, such as docs/calico-etcd.md.
 package catalog
 
 import (
@@ -20,7 +24,7 @@ import (
 	"io/fs"
 )
 
-//go:embed calico-etcd roles
+//go:embed */playbook.yml roles
 var files embed.FS
 
 // FS is the catalogue: a folder for each playbook, with playbook.yml in it, and the roles.

@@ -44,40 +44,6 @@ func TestEverySettingIsDescribed(t *testing.T) {
 	}
 }
 
-// TestEveryGateIsDescribed: the gates, the ids that ack takes and the table in the document are the same.
-func TestEveryGateIsDescribed(t *testing.T) {
-	l := loader(expr.New(expr.Options{}))
-	settings, err := l.LoadVars(playbooks.CatalogPrefix + "roles/calico_settings/vars/main.yml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gates, err := l.LoadVars(playbooks.CatalogPrefix + "roles/preflight/vars/main.yml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := os.ReadFile("../../docs/calico-etcd.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	known, _ := settings.Dict().At("preflight_gate_ids").([]any)
-	var used []any
-	for _, g := range gates.Dict().At("preflight_gates").([]any) {
-		id := g.(*value.Dict).At("id")
-		used = append(used, id)
-		if !slices.Contains(known, id) {
-			t.Errorf("ack does not know %v", id)
-		}
-		if !strings.Contains(string(doc), "| "+expr.String(id)+" |") {
-			t.Errorf("docs/calico-etcd.md does not describe %v", id)
-		}
-	}
-	for _, id := range known {
-		if !slices.Contains(used, id) {
-			t.Errorf("ack takes %v, and no gate has this name", id)
-		}
-	}
-}
-
 func at(t *testing.T, d *value.Dict, path ...string) *value.Dict {
 	t.Helper()
 	for _, key := range path {

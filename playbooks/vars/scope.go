@@ -222,6 +222,12 @@ func neededBy(name string, err error) error {
 
 const neededMark = " (needed by "
 
+// Written is a variable as it was written, with its templates; ok is false when there is none of this name.
+func (s *Scope) Written(name string) (v any, ok bool) {
+	v, _, ok = s.raw(name)
+	return v, ok
+}
+
 // raw is a variable as it was written, and its layer.
 func (s *Scope) raw(name string) (any, layer, bool) {
 	for i := len(s.layers) - 1; i >= 0; i-- {

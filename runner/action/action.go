@@ -19,6 +19,7 @@ import (
 	"github.com/calroll/calroll/playbooks/expr"
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/playbooks/value"
+	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/tasks"
 )
 
@@ -30,6 +31,8 @@ type Scope interface {
 	Evaluate(text string, pos source.Pos) (any, error)
 	// Condition tells whether a bare expression holds.
 	Condition(text string, pos source.Pos) (bool, error)
+	// Written is a variable as it was written, with its templates; ok is false when there is none of this name.
+	Written(name string) (v any, ok bool)
 	// RenderFile renders a template file; vars are added to the scope for it.
 	RenderFile(text string, pos source.Pos, vars map[string]any, o expr.FileOptions) (string, error)
 }
@@ -51,11 +54,12 @@ type Call struct {
 // Answer is what an action came to.
 type Answer struct {
 	Result  tasks.Result
-	Forward *Forward    // not nil: Result does not count, the module's does
-	Facts   *value.Dict // set_fact and include_vars: the variables to set
-	Vars    bool        // Facts have the precedence of include_vars, not of set_fact
-	Keep    bool        // Facts count as facts of the host too
-	Verbose bool        // the result is printed at any verbosity
+	Forward *Forward     // not nil: Result does not count, the module's does
+	Facts   *value.Dict  // set_fact and include_vars: the variables to set
+	Vars    bool         // Facts have the precedence of include_vars, not of set_fact
+	Keep    bool         // Facts count as facts of the host too
+	Verbose bool         // the result is printed at any verbosity
+	Table   *event.Table // what printers show in place of the result; nil for none
 }
 
 // Forward is what to run on the host in the task's place.
@@ -90,7 +94,7 @@ func All() map[string]Action {
 	return map[string]Action{
 		"assert": Func(assert), "debug": Func(debug), "fail": Func(fail), "set_fact": Func(setFact), "include_vars": Func(includeVars),
 		"copy": Func(copyFiles), "template": Func(template), "unarchive": Func(unarchive), "uri": Func(uri),
-		"validate_argument_spec": Func(validateArgumentSpec), "pause": Func(pause),
+		"validate_argument_spec": Func(validateArgumentSpec), "pause": Func(pause), "gates": Func(gates),
 	}
 }
 
@@ -104,6 +108,7 @@ func Modules() tasks.Set {
 		"include_vars":           func() tasks.Module { return &includeVarsArgs{} },
 		"template":               func() tasks.Module { return &templateArgs{} },
 		"pause":                  func() tasks.Module { return &pauseArgs{} },
+		"gates":                  func() tasks.Module { return &gatesArgs{} },
 		"validate_argument_spec": func() tasks.Module { return &validateArgs{} },
 	}
 }

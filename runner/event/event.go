@@ -74,6 +74,7 @@ type Event struct {
 	Diff    []Diff         `json:"diff,omitempty"`
 	Verbose bool           `json:"verbose,omitempty"` // print Result at any verbosity (debug)
 	Loop    bool           `json:"loop,omitempty"`    // a HostDone that sums up items already shown
+	Table   *Table         `json:"table,omitempty"`   // shown in place of Result
 
 	Message string            `json:"message,omitempty"`
 	Hint    string            `json:"hint,omitempty"`

@@ -113,5 +113,19 @@ func (s masking) Emit(e Event) {
 		diffs[i] = d
 	}
 	e.Diff = diffs
+	e.Table = s.mask.table(e.Table)
 	s.to.Emit(e)
+}
+
+// table is t with every cell masked.
+func (m *Mask) table(t *Table) *Table {
+	if t == nil {
+		return nil
+	}
+	out := &Table{Head: t.Head}
+	for _, row := range t.Rows {
+		masked, _ := m.Value(row).([]string)
+		out.Rows = append(out.Rows, masked)
+	}
+	return out
 }

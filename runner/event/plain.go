@@ -82,6 +82,7 @@ func (p *Plain) undo(e Event) {
 
 func (p *Plain) result(e Event) {
 	p.diffs(e)
+	e = p.table(e)
 	host := e.Host
 	if e.Delegated != "" {
 		host += " -> " + e.Delegated
@@ -142,6 +143,18 @@ func (p *Plain) details(e Event) string {
 		return ""
 	}
 	return " => " + pretty(e.Result)
+}
+
+// table shows the table that a result has, and gives the event without what the table has shown.
+func (p *Plain) table(e Event) Event {
+	if e.Table == nil {
+		return e
+	}
+	p.write(e.Table.text())
+	if p.Verbosity < 1 {
+		e.Result = map[string]any{"changed": e.Result["changed"], "msg": e.Result["msg"]}
+	}
+	return e
 }
 
 func (p *Plain) diffs(e Event) {
