@@ -141,7 +141,7 @@ func kubeletFiles(k Kubelet, address string) []testenv.File {
 const pauseImage = "lab/pause:v1"
 
 // joinWithin bounds how long a node may take until it has told the API what it is.
-const joinWithin = 2 * time.Minute
+const joinWithin = 5 * time.Minute
 
 // join starts a prepared node and returns once all that the node lacks is a network, if that.
 func (c *Cluster) join(ctx context.Context, h *testenv.Host) error {
