@@ -111,6 +111,14 @@ func network(t *testing.T, c *kube.Cluster) {
 			t.Errorf("%s asked %s: %q %v", p.Name, other.Name, got, err)
 		}
 	}
+	if err := c.RoutePods(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pods {
+		if out, err := c.Control.Output(t.Context(), "curl", "-sS", "--max-time", "5", p.URL()); err != nil || !strings.HasPrefix(out, p.Name+"\n") {
+			t.Errorf("the control plane asked %s: %q %v", p.Name, out, err)
+		}
+	}
 	keeps(t, pods[0], pods[1])
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,14 +110,15 @@ func (c *Cluster) nodeFiles(h *testenv.Host, k Kubelet) ([]testenv.File, error) 
 	if err != nil {
 		return nil, err
 	}
-	files := append(serving,
-		testenv.File{Path: pkiDir + "/ca.crt", Mode: 0o644, Content: c.PKI.CA.CertPEM()},
-		testenv.File{Path: etc + "/kubelet.conf", Mode: 0o600, Content: kubelet},
-		testenv.File{Path: "/var/lib/kube-proxy/kubeconfig.conf", Mode: 0o600, Content: proxy},
-		testenv.File{Path: "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf", Mode: 0o644, Content: kubeletDropIn},
-		testenv.File{Path: "/etc/sysctl.d/99-kubernetes.conf", Mode: 0o644, Content: []byte("net.ipv4.ip_forward = 1\n")},
-		unit("kube-proxy", "network.target", "/usr/bin/kube-proxy", proxyFlags("/var/lib/kube-proxy/kubeconfig.conf")))
-	return append(files, kubeletFiles(k, address)...), nil
+	files := []testenv.File{
+		{Path: pkiDir + "/ca.crt", Mode: 0o644, Content: c.PKI.CA.CertPEM()},
+		{Path: etc + "/kubelet.conf", Mode: 0o600, Content: kubelet},
+		{Path: "/var/lib/kube-proxy/kubeconfig.conf", Mode: 0o600, Content: proxy},
+		{Path: "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf", Mode: 0o644, Content: kubeletDropIn},
+		{Path: "/etc/sysctl.d/99-kubernetes.conf", Mode: 0o644, Content: []byte("net.ipv4.ip_forward = 1\n")},
+		unit("kube-proxy", "network.target", "/usr/bin/kube-proxy", proxyFlags("/var/lib/kube-proxy/kubeconfig.conf")),
+	}
+	return slices.Concat(files, serving, kubeletFiles(k, address)), nil
 }
 
 // kubeletFiles are the unit, the configuration and the arguments of a kubelet, and the configuration of its runtime.
