@@ -168,8 +168,31 @@ func objects(t *testing.T, c *kube.Cluster) {
 	}
 }
 
-// comesAndGoes adds a node to the running cluster and takes it away again.
+// hosts are pictures of all hosts of the cluster.
+func hosts(t *testing.T, c *kube.Cluster) map[string]testenv.Snapshot {
+	t.Helper()
+	all := map[string]testenv.Snapshot{}
+	for _, h := range c.Lab.Hosts {
+		s, err := h.Snapshot(t.Context(), testenv.Watch{Paths: []string{"/etc", "/opt", "/usr/local", "/var/lib/cni"}, Units: []string{"kubelet", "kube-proxy"},
+			Sysctls: []string{"net.ipv4.ip_forward"}, Links: true, Routes: true, Rules: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[h.Name] = s
+	}
+	return all
+}
+
+// comesAndGoes adds a node to the running cluster and takes it away again. Nothing stays of that on the other hosts, and nothing moves by itself there.
 func comesAndGoes(t *testing.T, c *kube.Cluster) {
+	before := hosts(t, c)
+	defer func() {
+		for name, s := range hosts(t, c) {
+			if diff := before[name].Diff(s); len(diff) > 0 {
+				t.Errorf("%s is not what it was: %q", name, diff)
+			}
+		}
+	}()
 	h, err := c.AddNode(t.Context(), kube.Containerd)
 	if err != nil {
 		t.Fatal(err)
