@@ -114,7 +114,7 @@ func addTable(lines []string, table []string) []string {
 
 // setLine sets a key in the table that begins at start: in its line or lines, else in a new line at the table's head.
 func setLine(lines []string, start int, key string, v any) []string {
-	indent := ""
+	indent, known := "", false
 	for i := start + 1; i < len(lines); i++ {
 		trimmed := strings.TrimSpace(lines[i])
 		if strings.HasPrefix(trimmed, "[") {
@@ -124,7 +124,7 @@ func setLine(lines []string, start int, key string, v any) []string {
 		if !ok || strings.HasPrefix(trimmed, "#") {
 			continue
 		}
-		indent = lines[i][:strings.Index(lines[i], trimmed)]
+		indent, known = lines[i][:strings.Index(lines[i], trimmed)], true
 		if strings.Trim(strings.TrimSpace(name), `"'`) != key {
 			continue
 		}
@@ -134,7 +134,7 @@ func setLine(lines []string, start int, key string, v any) []string {
 		}
 		return slices.Replace(lines, i, end, newLine(indent, key, v, strings.Join(lines[i:end], ""))...)
 	}
-	if indent == "" {
+	if !known {
 		head := lines[start]
 		indent = head[:len(head)-len(strings.TrimLeft(head, " \t"))] + "  "
 	}

@@ -8,7 +8,9 @@ import (
 
 // TestContainerdCNI: the folders get into the table of the file's version, and only when containerd would look elsewhere.
 func TestContainerdCNI(t *testing.T) {
-	cni := func(a ...any) step { return do("containerd_cni", pairs(append([]any{"path", "@/etc/config.toml"}, a...))) }
+	cni := func(a ...any) step {
+		return do("containerd_cni", pairs(append([]any{"path", "@/etc/config.toml"}, a...)))
+	}
 	old, list := []any{"containerd_version", "1.7.2"}, []any{"containerd_version", "2.1.0"}
 	elsewhere := []any{"bin_dir", "/x/bin", "conf_dir", "/x/net.d"}
 	v1 := "[plugins.cri.cni]\n  bin_dir = \"/opt/cni/bin\"\n"
@@ -22,7 +24,7 @@ func TestContainerdCNI(t *testing.T) {
 		{"version 1, defaults", v1, v1, old},
 		{"version 1", v1, "[plugins.cri.cni]\n  conf_dir = \"/x/net.d\"\n  bin_dir = \"/x/bin\"\n", append(elsewhere, old...)},
 		{"version 2 with a slash", "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = \"/opt/cni/bin/\"\n", "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = \"/opt/cni/bin/\"\n", old},
-		{"a list takes the place of the text", "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dir = '/y'\n", "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nconf_dir = \"/x/net.d\"\nbin_dirs = [\"/x/bin\"]\n", append(elsewhere, list...)},
+		{"a list takes the place of the text", "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dir = '/y'\n", "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\n  conf_dir = \"/x/net.d\"\n  bin_dirs = [\"/x/bin\"]\n", append(elsewhere, list...)},
 		{"a list that is right", "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = ['/opt/cni/bin']\n", "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = ['/opt/cni/bin']\n", list},
 	}
 	for _, tt := range tests {
