@@ -14,5 +14,5 @@ func Modules() tasks.Set {
 
 // Kinds are the restorers of what the modules alter; dial is their way to the clusters, nil dials from here.
 func Kinds(dial tasks.Dial) tasks.Kinds {
-	return tasks.Kinds{etcdKind: &etcdRestorer{dial: dial}}
+	return tasks.Kinds{etcdKind: &etcdRestorer{dial: dial}, etcd2Kind: &etcd2Restorer{dial: dial}}
 }

@@ -339,4 +339,3 @@ func TestCalicoInfoAndMistakes(t *testing.T) {
 		t.Errorf("without a file: %+v", r)
 	}
 }
-
