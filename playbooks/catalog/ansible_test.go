@@ -15,7 +15,7 @@ import (
 var ownKeywords = []string{"rollback", "undo"}
 
 // otherModules are modules that ansible-core does not have: calroll's, and those of collections.
-var otherModules = []string{"etcd", "gates", "modprobe", "sysctl"}
+var otherModules = []string{"calico_resource", "calico_resource_info", "etcd", "gates", "modprobe", "sysctl"}
 
 // TestAnsibleReadsThePlaybooks: without calroll's own keywords the playbooks are Ansible's language, as ansible-core itself says.
 func TestAnsibleReadsThePlaybooks(t *testing.T) {
