@@ -24,7 +24,7 @@ import (
 	"io/fs"
 )
 
-//go:embed calico-etcd dcos-calico roles
+//go:embed */playbook.yml roles
 var files embed.FS
 
 // FS is the catalogue: a folder for each playbook, with playbook.yml in it, and the roles.

@@ -193,8 +193,11 @@ var clusterCases = []gateCase{
 	{topic: "calicoctl", gate: "G-40 stop", facts: soundCluster("calicoctl", "3.27.0") + installed("hosted", "kdd", "networking", "calico", "3.28.5"), found: "calicoctl is 3.27.0, and the cluster has Calico 3.28.5", remedy: "install calicoctl 3.28.5",
 		open: [2]string{"", soundCluster("calicoctl", "3.28.5") + installed("hosted", "kdd", "networking", "calico", "3.28.5")}},
 
-	{topic: "images", gate: "P-10 stop", vars: "image_registry: registry.internal:5000/\n", facts: "preflight_registry_answer: {results: [{status: -1}, {status: -1}]}\n", found: "registry.internal:5000 does not answer", remedy: "preload",
-		open: [2]string{"", "preflight_registry_answer: {results: [{status: -1}, {status: 401}]}\n"}},
+	{topic: "images", gate: "P-10 stop", vars: "image_registry: registry.internal:5000/\n", facts: "preflight_registry_answer: {results: [{failed: true}, {failed: true}]}\n",
+		found: "the host lacks the image registry.internal:5000/calico/node:v3.28.5, and the registry registry.internal:5000 does not answer", remedy: "preload",
+		open: [2]string{"", "preflight_registry_answer: {results: [{failed: true}, {failed: false, status: 401}]}\n"}},
+	{topic: "images", gate: "P-10 stop", facts: "preflight_archives: {results: [{item: {file: /a.tar, sha256: aa}, stat: {exists: false}}, {item: {file: /b.tar, sha256: BB}, stat: {exists: true, checksum: bb}}]}\n",
+		found: "the archives /a.tar are not", remedy: "set their sums right", open: [2]string{"", "preflight_archives: {skipped: true}\npreflight_registry_answer: {results: [{skipped: true}]}\n"}},
 }
 
 // TestClusterGates closes each gate of the topics that kube_facts feeds, and it alone; near to it, it stays open.
