@@ -112,7 +112,8 @@ func TestDCOSOfTheGuide(t *testing.T) {
 
 	// A file that somebody changed is set right, and only its agent is restarted.
 	d.forget()
-	d.sh(d.lab.Hosts[1], "echo '{}' > /opt/mesosphere/etc/dcos/network/cni/calico.cni")
+	const file = "/opt/mesosphere/etc/dcos/network/cni/calico.cni"
+	d.sh(d.lab.Hosts[1], "cp -p "+file+" /tmp/saved && echo '{}' > "+file)
 	d.play(exitOK, seedDCOS...)
 	if got, want := d.called(), []string{"agent " + d.lab.Hosts[1].Address.String() + " registered"}; !slices.Equal(got, want) {
 		t.Errorf("the calls were %q, want %q", got, want)
@@ -124,7 +125,14 @@ func TestDCOSOfTheGuide(t *testing.T) {
 	}
 	repair := d.runs()[1]
 	d.rollback(repair)
+	if got := d.sh(d.lab.Hosts[1], "cat "+file); got != "{}" {
+		t.Errorf("the undo of the repair left %s", got)
+	}
+	d.sh(d.lab.Hosts[1], "cp -p /tmp/saved "+file) // an undo never overwrites what somebody else wrote
 	d.rollback(install)
+	for _, h := range d.lab.Hosts {
+		d.sh(h, "! test -e /var/lib/calroll/etcd-proxy")
+	}
 	d.unchanged(bare)
 }
 
@@ -203,7 +211,7 @@ func (d *dcosLab) runUniverseCalico() error {
 		}
 		_, err := h.Sh(d.Context(), "systemd-run -q --unit=universe-proxy --property=Restart=always /opt/mesosphere/bin/etcd --proxy=on --discovery-srv=etcd.mesos"+
 			" --listen-client-urls=http://127.0.0.1:2379 --data-dir=/run/universe-proxy && sysctl -qw net.ipv4.conf.all.rp_filter=1 &&"+
-			" systemd-run -q --unit=universe-node --property=Restart=always --setenv=NODENAME=$(hostname) --setenv=CALICO_IPV4POOL_CIDR=192.168.0.0/16 /opt/mesosphere/bin/calico-node")
+			" systemd-run -q --unit=universe-node --property=Restart=always --property=RestartSec=1 --property=StartLimitIntervalSec=0 --setenv=NODENAME=$(hostname) --setenv=CALICO_IPV4POOL_CIDR=192.168.0.0/16 /opt/mesosphere/bin/calico-node")
 		if err != nil {
 			return err
 		}
