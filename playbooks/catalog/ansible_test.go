@@ -15,7 +15,7 @@ import (
 var ownKeywords = []string{"rollback", "undo"}
 
 // otherModules are modules that ansible-core does not have: calroll's, and those of collections.
-var otherModules = []string{"calico_resource", "calico_resource_info", "etcd", "gates", "modprobe", "sysctl"}
+var otherModules = []string{"calico_resource", "calico_resource_info", "dns_srv", "etcd", "gates", "kube_component", "kube_component_info", "modprobe", "sysctl"}
 
 // TestAnsibleReadsThePlaybooks: without calroll's own keywords the playbooks are Ansible's language, as ansible-core itself says.
 func TestAnsibleReadsThePlaybooks(t *testing.T) {
@@ -32,7 +32,8 @@ func TestAnsibleReadsThePlaybooks(t *testing.T) {
 	for _, m := range otherModules {
 		write(t, filepath.Join(dir, "library", m+".py"), "#!/usr/bin/python3\n")
 	}
-	cmd := exec.Command("ansible-playbook", "--syntax-check", "-i", "kube_control_plane,kube_node,", filepath.Join(dir, "calico-etcd", "playbook.yml"))
+	cmd := exec.Command("ansible-playbook", "--syntax-check", "-i", "kube_control_plane,kube_node,dcos_agent,dcos_agent_public,",
+		filepath.Join(dir, "calico-etcd", "playbook.yml"), filepath.Join(dir, "dcos-calico", "playbook.yml"))
 	cmd.Env = append(os.Environ(), "ANSIBLE_ROLES_PATH="+filepath.Join(dir, "roles"), "ANSIBLE_LIBRARY="+filepath.Join(dir, "library"), "ANSIBLE_HOME="+t.TempDir())
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("ansible-playbook --syntax-check: %v\n%s", err, out)
