@@ -45,6 +45,7 @@ func TestCNXOnAPI(t *testing.T) {
 		{"manager", (*cnxCluster).takesTheManager},
 		{"users", (*cnxCluster).takesTheUsers},
 		{"monitoring", (*cnxCluster).takesMonitoring},
+		{"fields", (*cnxCluster).knowsEveryField},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(&cnxCluster{T: t, api: api, exe: exe, dir: t.TempDir()}) })
 	}
@@ -377,7 +378,7 @@ metadata: {name: %s.monitoring.coreos.com}
 spec:
   group: monitoring.coreos.com
   scope: Namespaced
-  names: {kind: %s, plural: %[1]s, singular: %s}
+  names: {kind: %s, plural: %[1]s, singular: %[3]s}
   versions:
     - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
 `, plural, kind, strings.ToLower(kind))
@@ -452,5 +453,33 @@ func (c *cnxCluster) alertmanagerIsConfigured() {
 	}
 	if err := yaml.Unmarshal(text, &config); err != nil || config.Route.Receiver != "webhook" || len(config.Receivers) != 1 || config.Receivers[0].Name != "webhook" {
 		c.Errorf("alertmanager.yaml is %s: %v", text, err)
+	}
+}
+
+// knowsEveryField: no object has a field that the server does not know, which it would leave out without a word.
+func (c *cnxCluster) knowsEveryField() {
+	write(c.T, filepath.Join(c.dir, "kinds.yaml"), "apiVersion: v1\nkind: Namespace\nmetadata: {name: calico-monitoring}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"+monitoringKinds())
+	if text, err := c.kubectl("apply", "-f", filepath.Join(c.dir, "kinds.yaml")); err != nil {
+		c.Fatal(text)
+	}
+	for _, crd := range []string{"alertmanagers", "prometheuses", "servicemonitors"} {
+		if text, err := c.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/"+crd+".monitoring.coreos.com"); err != nil {
+			c.Fatal(text)
+		}
+	}
+	for _, set := range objectSets {
+		var text strings.Builder
+		for _, object := range objects(c.T, set.role, set.template+".yaml.j2", cnxWith(c.T, set.vars), kubeFacts(c.T, "1.29")) {
+			one, err := yaml.Marshal(object)
+			if err != nil {
+				c.Fatal(err)
+			}
+			text.WriteString("---\n" + string(one))
+		}
+		cmd := c.api.Kubectl(c.Context(), "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-")
+		cmd.Stdin = strings.NewReader(text.String())
+		if out, err := cmd.CombinedOutput(); err != nil {
+			c.Errorf("%s: %s", set.golden, out)
+		}
 	}
 }
