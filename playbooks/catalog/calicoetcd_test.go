@@ -349,21 +349,3 @@ func (c *network) nothingLeft() {
 		c.Errorf("etcd still has the nodes %s", got)
 	}
 }
-
-// TestGatesStopTheRun: a gate that closes on one host ends the run before any host is touched, and says what to do.
-func TestGatesStopTheRun(t *testing.T) {
-	c := newNetwork(t, 2)
-	first, second := c.lab.Hosts[0], c.lab.Hosts[1]
-	c.sh(second, "mkdir -p /etc/cni/net.d && echo '{}' > /etc/cni/net.d/05-other.conf")
-	before := c.snapshots()
-	o := c.run(exitFailed)
-	for _, want := range []string{"G-34 stop on " + second.Name, "05-other.conf", "set cni_park_others to true"} {
-		if !strings.Contains(o.text, want) {
-			t.Errorf("the run does not say %q:\n%s", want, o.text)
-		}
-	}
-	c.same(before, first, second)
-	if got := c.nodes(); len(got) > 0 {
-		t.Errorf("etcd has the nodes %s", got)
-	}
-}

@@ -19,7 +19,7 @@ import (
 // imageSpec is one of Calico's images. Its Go programs make up the top layer; only the node image has a layer below.
 type imageSpec struct {
 	name     string            // with the repository before it, without a tag
-	pin      string            // whose version is the tag, if it is not Calico's
+	own      bool              // the lab's own: its tag is not Calico's version
 	programs map[string]string // path in the image -> program
 	config   image.Config
 	base     bool // on top of nodeBase
@@ -44,10 +44,10 @@ var imageSpecs = map[Part]imageSpec{
 	TyphaImage: {name: "calico/typha",
 		programs: map[string]string{"usr/bin/calico-typha": "calico-typha"},
 		config:   image.Config{Env: []string{usualPath}, Cmd: []string{"/usr/bin/calico-typha"}}},
-	PauseImage: {name: "lab/pause", pin: "pod",
+	PauseImage: {name: "lab/pause", own: true,
 		programs: map[string]string{"pod": "pod"},
 		config:   image.Config{Entrypoint: []string{"/pod", "pause"}}},
-	PodImage: {name: "lab/pod", pin: "pod",
+	PodImage: {name: "lab/pod", own: true,
 		programs: map[string]string{"pod": "pod"},
 		config:   image.Config{Entrypoint: []string{"/pod"}, Cmd: []string{"serve"}}},
 }
@@ -55,7 +55,7 @@ var imageSpecs = map[Part]imageSpec{
 // ImageTag is the name under which an engine knows a loaded image: calico/node:v3.28.5. version is Calico's; images of others have their own.
 func ImageTag(p Part, version string) string {
 	s := imageSpecs[p]
-	if s.pin != "" {
+	if s.own {
 		version = podPin().version
 	}
 	return s.name + ":" + version
@@ -76,10 +76,7 @@ func (b *builder) image(ctx context.Context, p Part) error {
 		below = append(below, base)
 	}
 	tag := ImageTag(p, b.set.Calico)
-	inputs := []string{b.keys["calico"], b.keys["cni"]}
-	if s.pin != "" {
-		inputs = []string{b.keys[s.pin]}
-	}
+	inputs := b.inputs(programsOf[p])
 	for _, l := range below {
 		inputs = append(inputs, l.DiffID)
 	}
@@ -94,6 +91,20 @@ func (b *builder) image(ctx context.Context, p Part) error {
 		c.Labels = map[string]string{"version": version, "description": name + " for a test lab, built from the Go module proxy and Debian packages"}
 		return writeImage(file, tag, c, append(below, top)...)
 	})
+}
+
+// inputs are the keys of the pins that a part's programs come from.
+func (b *builder) inputs(n need) []string {
+	var keys []string
+	for _, from := range []struct {
+		pin      string
+		programs []string
+	}{{"calico", n.calico}, {"cni", n.cni}, {"pod", n.pod}} {
+		if len(from.programs) > 0 {
+			keys = append(keys, b.keys[from.pin])
+		}
+	}
+	return keys
 }
 
 func (b *builder) topLayer(file string, s imageSpec) (image.Layer, error) {

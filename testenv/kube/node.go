@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/calroll/calroll/testenv"
 	"github.com/calroll/calroll/testenv/artifacts"
 )
@@ -41,8 +43,8 @@ func (c *Cluster) Images() []string {
 	return names
 }
 
-// prepareNode gives a host all that a node needs: files, programs, images, a runtime that suits its kubelet. Nothing of Kubernetes runs yet.
-func (c *Cluster) prepareNode(ctx context.Context, h *testenv.Host, k Kubelet) error {
+// makeNode makes a host a node. It joins the cluster once the API is ready, and gets its images meanwhile.
+func (c *Cluster) makeNode(ctx context.Context, h *testenv.Host, k Kubelet, ready <-chan struct{}) error {
 	files, err := c.nodeFiles(h, k)
 	if err != nil {
 		return err
@@ -50,17 +52,28 @@ func (c *Cluster) prepareNode(ctx context.Context, h *testenv.Host, k Kubelet) e
 	if err := h.WriteFiles(ctx, files...); err != nil {
 		return err
 	}
-	_, err = h.Sh(ctx, "set -e\n"+c.nodeScript(k))
-	return err
-}
-
-func (c *Cluster) nodeScript(k Kubelet) string {
+	// Images are unpacked when a pod wants them, where that is possible: most pods of most tests want few.
+	program, setUp, load := "kubelet", "systemctl restart containerd\n"+withoutDocker, "ctr --namespace k8s.io images import --no-unpack"
 	if k == Dockershim {
-		return c.link("kubelet-dockershim", "kube-proxy") + "systemctl daemon-reload\n" + c.load("docker load --quiet --input")
+		program, setUp, load = "kubelet-dockershim", "", "docker load --quiet --input"
 	}
-	// Images are unpacked when a pod wants them: most pods of most tests want few.
-	return c.link("kubelet", "kube-proxy") + "systemctl daemon-reload\nsystemctl restart containerd\n" + withoutDocker +
-		c.load("ctr --namespace k8s.io images import --no-unpack")
+	if _, err := h.Sh(ctx, "set -e\n"+c.link(program, "kube-proxy")+"systemctl daemon-reload\n"+setUp); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		_, err := h.Sh(ctx, "set -e\n"+c.load(load))
+		return err
+	})
+	g.Go(func() error {
+		select {
+		case <-ready:
+			return c.join(ctx, h)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	return g.Wait()
 }
 
 // load is shell commands that hand images to a runtime.
@@ -142,8 +155,9 @@ func (c *Cluster) join(ctx context.Context, h *testenv.Host) error {
 	return nil
 }
 
-// settled tells whether the kubelet has nothing to complain of, or one thing only; several come in brackets.
+// settled tells whether the node has its share of pod addresses and its kubelet nothing to complain of, or one thing only; several come in
+// brackets.
 func (n *Node) settled() bool {
 	ready := n.Condition("Ready")
-	return ready.Status != "" && !strings.HasPrefix(ready.Message, "[")
+	return n.Spec.PodCIDR != "" && ready.Status != "" && !strings.HasPrefix(ready.Message, "[")
 }

@@ -22,6 +22,7 @@ var forTests = []testenv.Tool{
 	{Program: "ssh", Package: "openssh-client"},
 	{Program: "ansible-community", Package: "ansible"}, // its collections and what they import
 	{File: python + "yaml/__init__.py", Package: "python3-yaml"},
+	{File: python + "cryptography/__init__.py", Package: "python3-cryptography"},
 	{File: python + "netaddr/__init__.py", Package: "python3-netaddr"},
 	{File: python + "jmespath/__init__.py", Package: "python3-jmespath"},
 	{File: python + "passlib/__init__.py", Package: "python3-passlib"},
