@@ -172,7 +172,7 @@ func (c *cnxCluster) hasNot(golden []map[string]any) {
 	c.Helper()
 	for _, gone := range golden {
 		if gone["kind"] == "Namespace" { // what is in it goes first; that takes the controller manager a while
-			if text, err := c.kubectl("wait", "--for=delete", "namespace/"+fmt.Sprint(gone["metadata"].(map[string]any)["name"]), "--timeout=60s"); err != nil {
+			if text, err := c.kubectl("wait", "--for=delete", "namespace/"+name(gone), "--timeout=60s"); err != nil {
 				c.Errorf("%s", text)
 			}
 			continue
@@ -264,6 +264,7 @@ func (c *cnxCluster) takesTheManager() {
 		write(c.T, filepath.Join(c.dir, name), `{"auths": {}}`)
 	}
 	roles := []string{"cnx_image_push", "cnx_manager_tls", "cnx_apiserver_manager"}
+	other := c.someoneElses("cnx-manager")
 	c.play(exitOK, more, roles...)
 	sets := managerSets(c.T)
 	ca := c.certificates()
@@ -278,8 +279,37 @@ func (c *cnxCluster) takesTheManager() {
 	for _, run := range slices.Backward(c.runs()) {
 		c.undo(run)
 	}
-	c.hasNot(sets)
+	c.has(other)
+	c.hasNot(slices.DeleteFunc(sets, func(o map[string]any) bool { return o["kind"] == "Deployment" && name(o) == name(other[0]) }))
 	c.hasNot([]map[string]any{secret("cnx-manager-tls"), secret("cnx-apiserver-certs"), secret("calico-etcd-secrets"), secret("cnx-pull-secret")})
+}
+
+func name(object map[string]any) string {
+	return fmt.Sprint(object["metadata"].(map[string]any)["name"])
+}
+
+// someoneElses makes a Deployment that selects its pods by other labels than the catalogue's, as one made by hand does.
+func (c *cnxCluster) someoneElses(name string) []map[string]any {
+	c.Helper()
+	file := filepath.Join(c.dir, "other.yaml")
+	write(c.T, file, fmt.Sprintf(`apiVersion: apps/v1
+kind: Deployment
+metadata: {name: %s, namespace: kube-system}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: by-hand}}
+  template:
+    metadata: {labels: {app: by-hand}}
+    spec: {containers: [{name: web, image: by-hand}]}
+`, name))
+	if text, err := c.kubectl("create", "-f", file); err != nil {
+		c.Fatal(text)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return documents(c.T, text)
 }
 
 func secret(name string) map[string]any {
