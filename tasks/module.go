@@ -26,7 +26,7 @@ type Set map[string]func() Module
 func (s Set) Lookup(name string) (func() Module, bool) {
 	if i := strings.LastIndexByte(name, '.'); i >= 0 {
 		switch name[:i] {
-		case "ansible.builtin", "ansible.legacy", "ansible.posix", "community.general", "community.crypto":
+		case "ansible.builtin", "ansible.legacy", "ansible.posix", "community.general", "community.crypto", "kubernetes.core":
 			name = name[i+1:]
 		default:
 			return nil, false

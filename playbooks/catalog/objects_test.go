@@ -189,16 +189,6 @@ func ruleSet(rules []any) []string {
 	slices.Sort(set)
 	return slices.Compact(set)
 }
-
-func words(v any) []string {
-	var out []string
-	list, _ := v.([]any)
-	for _, w := range list {
-		out = append(out, fmt.Sprint(w))
-	}
-	return out
-}
-
 // playScope is how the tasks of a role see the first of two hosts in the play of a playbook that has the role.
 func playScope(t *testing.T, playbook, role, hostVars string, facts ...string) *vars.Scope {
 	t.Helper()
