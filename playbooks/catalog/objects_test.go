@@ -189,6 +189,7 @@ func ruleSet(rules []any) []string {
 	slices.Sort(set)
 	return slices.Compact(set)
 }
+
 // playScope is how the tasks of a role see the first of two hosts in the play of a playbook that has the role.
 func playScope(t *testing.T, playbook, role, hostVars string, facts ...string) *vars.Scope {
 	t.Helper()
