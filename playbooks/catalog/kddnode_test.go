@@ -74,7 +74,7 @@ func container(t *testing.T, daemonSet object, name string) any {
 	return nil
 }
 
-func daemonSet(t *testing.T, vars string, facts ...string) object {
+func kddDaemonSet(t *testing.T, vars string, facts ...string) object {
 	t.Helper()
 	all := kddObjects(t, "calico_daemonset", "calico-node.yaml.j2", vars, facts...)
 	if len(all) != 1 {
@@ -170,7 +170,7 @@ func TestNodeEnv(t *testing.T) {
 			if !strings.Contains(vars, "manage_pool") {
 				vars = ownPool + vars
 			}
-			sameMap(t, "calico-node", env(container(t, daemonSet(t, vars, c.facts), "calico-node")), c.want)
+			sameMap(t, "calico-node", env(container(t, kddDaemonSet(t, vars, c.facts), "calico-node")), c.want)
 		})
 	}
 }
@@ -219,7 +219,7 @@ func TestNodeParts(t *testing.T) {
 			`{"exec":{"command":["/bin/calico-node","-felix-ready"]},"periodSeconds":10,"timeoutSeconds":10}`, "/opt/cni/bin/install"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ds := daemonSet(t, ownPool+c.vars, c.facts)
+			ds := kddDaemonSet(t, ownPool+c.vars, c.facts)
 			node := container(t, ds, "calico-node")
 			if ds["apiVersion"] != c.api {
 				t.Errorf("it is at %v, want %s", ds["apiVersion"], c.api)
@@ -261,7 +261,7 @@ func TestInstallCNI(t *testing.T) {
 		"option: flannel": {"CNI_CONF_NAME": "10-canal.conflist", "CNI_NETWORK_CONFIG": "key canal-config/cni_network_config", "KUBERNETES_NODE_NAME": "field spec.nodeName",
 			"CNI_MTU": "key canal-config/veth_mtu", "SLEEP": "false", "CALICO_CNI_SERVICE_ACCOUNT": "field spec.serviceAccountName"},
 	} {
-		sameMap(t, vars, env(container(t, daemonSet(t, vars), "install-cni")), want)
+		sameMap(t, vars, env(container(t, kddDaemonSet(t, vars), "install-cni")), want)
 	}
 }
 
