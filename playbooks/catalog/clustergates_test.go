@@ -193,13 +193,6 @@ var clusterCases = []gateCase{
 	{topic: "calicoctl", gate: "G-40 stop", facts: soundCluster("calicoctl", "3.27.0") + installed("hosted", "kdd", "networking", "calico", "3.28.5"), found: "calicoctl is 3.27.0, and the cluster has Calico 3.28.5", remedy: "install calicoctl 3.28.5",
 		open: [2]string{"", soundCluster("calicoctl", "3.28.5") + installed("hosted", "kdd", "networking", "calico", "3.28.5")}},
 
-	{topic: "dcos", gate: "G-29 stop", vars: "calico_version: v2.6.12\n", facts: "dcos_error: not logged in\n", found: "not logged in", remedy: "dcos auth login", open: [2]string{"calico_version: v2.6.12\n", "dcos_error: \"\"\n"}},
-	{topic: "dcos", gate: "G-30 stop", found: "Calico 3.28.5 needs v3", remedy: "grpc-proxy"},
-	{topic: "dcos", gate: "G-30 stop", vars: "calico_version: v2.6.12\n", facts: "dcos_srv_error: no such name\n", found: "etcd.mesos does not resolve: no such name", remedy: "etcd_srv_domain"},
-	{topic: "dcos", gate: "G-32 stop", vars: "calico_version: v2.6.12\ncloud: azure\nnetworking_backend: bird\n", found: "Azure passes neither", remedy: "policy only",
-		open: [2]string{"calico_version: v2.6.12\ncloud: azure\nnetworking_backend: none\n", ""}},
-	{topic: "dcos", gate: "G-32 ask", vars: "calico_version: v2.6.12\ncloud: aws\nnetworking_backend: bird\n", found: "AWS drops", remedy: "source/destination check"},
-	{topic: "dcos_nodes", gate: "G-31 stop", facts: "dcos_node_count: 1\ndcos_agent_count: 2\n", found: "1 nodes have registered in etcd, and there are 2", remedy: "calico-node.service", open: [2]string{"", "dcos_node_count: 2\ndcos_agent_count: 2\n"}},
 	{topic: "images", gate: "P-10 stop", vars: "image_registry: registry.internal:5000/\n", facts: "preflight_registry_answer: {results: [{failed: true}, {failed: true}]}\n",
 		found: "the host lacks the image registry.internal:5000/calico/node:v3.28.5, and the registry registry.internal:5000 does not answer", remedy: "preload",
 		open: [2]string{"", "preflight_registry_answer: {results: [{failed: true}, {failed: false, status: 401}]}\n"}},
@@ -215,15 +208,12 @@ func TestClusterGates(t *testing.T) {
 		if len(got) != 1 || !strings.HasPrefix(got[0], c.gate+": ") || !strings.Contains(got[0], c.found) || !strings.Contains(got[0], " -> ") || !strings.Contains(got[0], c.remedy) {
 			t.Errorf("%s, %q and %q: got %q, want %s: ... %s ... %s", c.topic, c.vars, c.facts, got, c.gate, c.found, c.remedy)
 		}
-		open := closedOf(t, []any{c.topic}, kddVars+others+c.open[0]+soundOf[c.topic], soundCluster(), "dcos_node_count: 1\ndcos_agent_count: 1\n", c.open[1])
+		open := closedOf(t, []any{c.topic}, kddVars+others+c.open[0], soundCluster(), c.open[1])
 		if len(open) > 0 {
 			t.Errorf("%s, %q and %q: %q", c.topic, c.open[0], c.open[1], open)
 		}
 	}
 }
-
-// soundOf is what a topic needs besides to be sound: DC/OS is for old Calico.
-var soundOf = map[string]string{"dcos": "calico_version: v2.6.12\n"}
 
 // TestEveryGateCloses: each gate is closed once by these tests.
 func TestEveryGateCloses(t *testing.T) {
@@ -232,6 +222,9 @@ func TestEveryGateCloses(t *testing.T) {
 		tried[strings.Fields(c.gate)[0]] = true
 	}
 	for _, c := range hostCases {
+		tried[strings.Fields(c.gate)[0]] = true
+	}
+	for _, c := range dcosCases {
 		tried[strings.Fields(c.gate)[0]] = true
 	}
 	var missing []string

@@ -121,7 +121,7 @@ func TestKubeCIDR(t *testing.T) {
 	}
 }
 
-func daemonSet(name, image, env string) string {
+func foundDaemonSet(name, image, env string) string {
 	return fmt.Sprintf("{metadata: {name: %s, namespace: kube-system}, spec: {template: {spec: {containers: [{name: calico-node, image: %q, env: [%s]}]}}}}", name, image, env)
 }
 
@@ -129,7 +129,7 @@ func daemonSet(name, image, env string) string {
 func TestKubeInstalled(t *testing.T) {
 	const kdd = "{name: DATASTORE_TYPE, value: kubernetes}"
 	backend := func(value string) string {
-		return looked("DaemonSet", daemonSet("calico-node", "docker.io/calico/node:v3.28.5", kdd+", {name: CALICO_NETWORKING_BACKEND, valueFrom: {configMapKeyRef: {name: calico-config, key: calico_backend}}}"),
+		return looked("DaemonSet", foundDaemonSet("calico-node", "docker.io/calico/node:v3.28.5", kdd+", {name: CALICO_NETWORKING_BACKEND, valueFrom: {configMapKeyRef: {name: calico-config, key: calico_backend}}}"),
 			"ConfigMap calico-config", "{data: {calico_backend: "+value+"}}")
 	}
 	want := func(mode, datastore, option, product, version string) string {
@@ -139,11 +139,11 @@ func TestKubeInstalled(t *testing.T) {
 		{"nothing", looked(), want("", "", "", "", "")},
 		{"networking", backend("bird"), want("hosted", "kdd", "networking", "calico", "3.28.5")},
 		{"policy-only by ConfigMap", backend("none"), want("hosted", "kdd", "policy-only", "calico", "3.28.5")},
-		{"policy-only", looked("DaemonSet", daemonSet("calico-node", "quay.io/calico/node:v3.0.3", kdd+", {name: CALICO_NETWORKING_BACKEND, value: none}")), want("hosted", "kdd", "policy-only", "calico", "3.0.3")},
-		{"backend unset, old tag", looked("DaemonSet", daemonSet("calico-node", "quay.io/calico/node:v1.3.0", kdd)), want("hosted", "kdd", "networking", "calico", "2.3.0")},
-		{"canal", looked("DaemonSet", daemonSet("canal", "calico/node:v3.28.5", kdd)), want("hosted", "kdd", "flannel", "calico", "3.28.5")},
-		{"etcd", looked("DaemonSet", daemonSet("calico-node", "localhost:5000/calico/node:v3.10.4", "{name: ETCD_ENDPOINTS, value: \"https://e:2379\"}")), want("hosted", "etcd", "networking", "calico", "3.10.4")},
-		{"cnx, ClusterInformation counts", looked("DaemonSet", daemonSet("calico-node", "reg/tigera/cnx-node:v2.0.2", kdd), "ClusterInformation default", "{spec: {calicoVersion: v3.0.3}}"), want("hosted", "kdd", "networking", "cnx", "3.0.3")},
+		{"policy-only", looked("DaemonSet", foundDaemonSet("calico-node", "quay.io/calico/node:v3.0.3", kdd+", {name: CALICO_NETWORKING_BACKEND, value: none}")), want("hosted", "kdd", "policy-only", "calico", "3.0.3")},
+		{"backend unset, old tag", looked("DaemonSet", foundDaemonSet("calico-node", "quay.io/calico/node:v1.3.0", kdd)), want("hosted", "kdd", "networking", "calico", "2.3.0")},
+		{"canal", looked("DaemonSet", foundDaemonSet("canal", "calico/node:v3.28.5", kdd)), want("hosted", "kdd", "flannel", "calico", "3.28.5")},
+		{"etcd", looked("DaemonSet", foundDaemonSet("calico-node", "localhost:5000/calico/node:v3.10.4", "{name: ETCD_ENDPOINTS, value: \"https://e:2379\"}")), want("hosted", "etcd", "networking", "calico", "3.10.4")},
+		{"cnx, ClusterInformation counts", looked("DaemonSet", foundDaemonSet("calico-node", "reg/tigera/cnx-node:v2.0.2", kdd), "ClusterInformation default", "{spec: {calicoVersion: v3.0.3}}"), want("hosted", "kdd", "networking", "cnx", "3.0.3")},
 		{"operator", looked("Installation", "{metadata: {name: default}}"), want("operator", "kdd", "networking", "calico", "")},
 		{"unit", looked() + found("calico_active", "active", "calico_image", "quay.io/calico/node:v2.6.12"), want("integrated", "etcd", "networking", "calico", "2.6.12")},
 		{"unit with Kubernetes", looked() + found("calico_active", "active", "calico_datastore", "kubernetes", "calico_image", "a/tigera/cnx-node:v2.0.2"), want("integrated", "kdd", "networking", "cnx", "2.0.2")},
@@ -156,7 +156,7 @@ func TestKubeInstalled(t *testing.T) {
 
 // TestKubeOthers finds another flannel and a Typha that nobody runs.
 func TestKubeOthers(t *testing.T) {
-	looks := looked("DaemonSet", daemonSet("canal", "calico/node:v3.28.5", "")+", "+daemonSet("kube-flannel-ds", "docker.io/flannel/flannel:v0.24.3", ""),
+	looks := looked("DaemonSet", foundDaemonSet("canal", "calico/node:v3.28.5", "")+", "+foundDaemonSet("kube-flannel-ds", "docker.io/flannel/flannel:v0.24.3", ""),
 		"Deployment calico-typha", "{spec: {replicas: 0}}", "ConfigMap calico-config", "{data: {typha_service_name: calico-typha}}")
 	if got := kubeLook(t, "[kube_look_flannels, kube_look_typha]", looks); got != `[["kube-flannel-ds"],{"replicas":0,"wanted":"calico-typha"}]` {
 		t.Errorf("got %s", got)
