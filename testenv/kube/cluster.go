@@ -152,7 +152,8 @@ func raise(ctx context.Context, lab *testenv.Lab, o Options, sets []*artifacts.S
 	if err := c.waitControllers(ctx); err != nil {
 		return nil, err
 	}
-	return c, lab.SetVars(map[string]any{"kubeconfig": lab.KubeconfigFile(), "k8s_api_endpoint": c.Server, "pool_cidr": ClusterCIDR})
+	return c, lab.SetVars(map[string]any{"kubeconfig": lab.KubeconfigFile(), "k8s_api_endpoint": c.Server, "pool_cidr": ClusterCIDR,
+		"smoke_test": map[string]any{"image": artifacts.ImageTag(artifacts.PodImage, ""), "command": []string{"/pod", "serve"}, "get": []string{"/pod", "get"}}})
 }
 
 // makeAuthorities makes the certificates that come before all others, and this machine's way in.
