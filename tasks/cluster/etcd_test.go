@@ -116,7 +116,7 @@ func TestEtcdKeysAndUndo(t *testing.T) {
 func (b *bed) undo(force bool) {
 	b.Helper()
 	b.journal.Close()
-	report, err := journal.Undo(b.Context(), b.dir, "run", journal.UndoOptions{Force: force}, cluster.Kinds(b.dial))
+	report, err := journal.Undo(b.Context(), b.dir, "run", journal.UndoOptions{Force: force}, cluster.Kinds(tasks.Reach{Dial: b.dial}))
 	if err != nil || report.OK() != force {
 		b.Errorf("undo (force %v): %+v, %v", force, report, err)
 	}

@@ -160,7 +160,7 @@ func TestEtcdCertificatesAsText(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.journal.Close()
-	report, err := journal.Undo(t.Context(), b.dir, "run", journal.UndoOptions{}, cluster.Kinds(b.dial))
+	report, err := journal.Undo(t.Context(), b.dir, "run", journal.UndoOptions{}, cluster.Kinds(tasks.Reach{Dial: b.dial}))
 	if err != nil || report.OK() || !strings.Contains(report.Items[0].Error, "CALROLL_ETCD_KEY_FILE") {
 		t.Errorf("undo without the key: %+v, %v", report, err)
 	}
