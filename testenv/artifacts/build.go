@@ -104,11 +104,7 @@ func (b *builder) build(ctx context.Context, r Request) error {
 		all.pod = append(all.pod, n.pod...)
 	}
 	b.keys = map[string]string{}
-	for _, step := range []struct {
-		pin      pin
-		programs []string
-	}{{cniPin(), all.cni}, {etcdPin(), all.etcd}, {calicoPin(r.Calico), all.calico}, {kubernetesPin(), all.kubernetes},
-		{kubeletDockershimPin(), all.kubelet}, {flannelPin(), all.flannel}, {podPin(), all.pod}} {
+	for _, step := range all.steps(r.Calico) {
 		if err := b.compile(ctx, step.pin, step.programs); err != nil {
 			return err
 		}

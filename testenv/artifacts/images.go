@@ -97,13 +97,8 @@ func (b *builder) image(ctx context.Context, p Part) error {
 // inputs are the keys of the pins that a part's programs come from.
 func (b *builder) inputs(n need) []string {
 	var keys []string
-	for _, from := range []struct {
-		pin      string
-		programs []string
-	}{{"calico", n.calico}, {"cni", n.cni}, {"flannel", n.flannel}, {"pod", n.pod}} {
-		if len(from.programs) > 0 {
-			keys = append(keys, b.keys[from.pin])
-		}
+	for _, step := range n.steps(b.set.Calico) {
+		keys = append(keys, b.keys[step.pin.name])
 	}
 	return keys
 }

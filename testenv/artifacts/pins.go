@@ -2,6 +2,7 @@ package artifacts
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -150,6 +151,19 @@ const (
 
 // need is which programs of which pin a part is made of.
 type need struct{ calico, cni, etcd, kubernetes, kubelet, flannel, pod []string }
+
+// step is programs to compile, all from one pin.
+type step struct {
+	pin      pin
+	programs []string
+}
+
+// steps puts what is needed into the order in which it is compiled. calico is the version to stamp Calico with.
+func (n need) steps(calico string) []step {
+	all := []step{{cniPin(), n.cni}, {etcdPin(), n.etcd}, {calicoPin(calico), n.calico}, {kubernetesPin(), n.kubernetes},
+		{kubeletDockershimPin(), n.kubelet}, {flannelPin(), n.flannel}, {podPin(), n.pod}}
+	return slices.DeleteFunc(all, func(s step) bool { return len(s.programs) == 0 })
+}
 
 var programsOf = map[Part]need{
 	CNIPlugins:           {cni: []string{"bandwidth", "bridge", "host-local", "loopback", "portmap", "tuning"}},
