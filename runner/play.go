@@ -233,7 +233,7 @@ func (p *play) apply(r *ref, want machine.Run, outcomes []outcome) {
 			continue
 		}
 		to := []string{o.host.name}
-		if want.Node.RunOnce {
+		if want.Node.RunOnce && (r.task.Module != "add_host" || p.constant(r.task.RunOnce)) {
 			to = want.For
 		}
 		for _, name := range to {
@@ -303,6 +303,7 @@ func (p *play) join(name string, j *action.Join) error {
 	}
 	h := inv.AddHost(name, j.Groups...)
 	h.Vars.PutAll(value.NewVars(j.Vars, source.Pos{}))
+	p.grown = true
 	p.world.InventoryChanged()
 	return nil
 }

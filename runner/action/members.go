@@ -61,13 +61,15 @@ func (*addHostArgs) Rules() tasks.Rules { return tasks.Rules{Open: true} }
 func addHost(_ context.Context, c *Call) (Answer, error) {
 	j, given := &Join{Vars: value.NewDict()}, any(nil)
 	for k, v := range c.Raw.All() {
-		switch name := fmt.Sprint(k); name {
+		name := fmt.Sprint(k)
+		if name != "name" && name != "hostname" && name != "groupname" && name != "groups" {
+			j.Vars.Set(name, v) // host and group, too, as under Ansible
+		}
+		switch name {
 		case "name", "hostname", "host":
 			given = v
 		case "groups", "groupname", "group":
 			j.Groups = groupList(v)
-		default:
-			j.Vars.Set(name, v)
 		}
 	}
 	if given == nil {
