@@ -179,11 +179,11 @@ func TestDCOSEnv(t *testing.T) {
 	sameLines(t, dcosRendered(t, "calico_node", "calico.env.j2", "cloud: gce\n"), append(want, "FELIX_IPINIPMTU=1480"))
 }
 
-// TestDCOSNodeImage: the tested set of the guide.
+// TestDCOSVersions: the tested set of the guide.
 func TestDCOSVersions(t *testing.T) {
 	for expression, want := range map[string]string{
-		"node_image":                   `"quay.io/calico/node:v2.6.6"`, // E16, E46
-		"calico_components":            `{"node": "v2.6.6", "calicoctl": "v1.6.3", "cni": "v1.11.2"}`,
+		"node_image": `"quay.io/calico/node:v2.6.6"`, // E16, E46
+		"[calico_components.node, calico_components.calicoctl, calico_components.cni]": `["v2.6.6", "v1.6.3", "v1.11.2"]`,
 		"artifact_ctl":                 `"projectcalico/calicoctl/releases/download/v1.6.3/calicoctl"`,          // E14
 		"artifact_cni":                 `"projectcalico/cni-plugin/releases/download/v1.11.2/calico"`,           // E18
 		"artifact_cni_ipam":            `"projectcalico/cni-plugin/releases/download/v1.11.2/calico-ipam"`,      // E18
