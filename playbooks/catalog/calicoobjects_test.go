@@ -70,7 +70,11 @@ all:
 
 func (b *objectsBed) calroll(args ...string) (string, error) {
 	b.Helper()
-	cmd := exec.CommandContext(b.Context(), b.exe, append(args, "-i", filepath.Join(b.dir, "inventory.yml"), "-e", "@"+filepath.Join(b.dir, "paths.yml"))...)
+	args = append(args, "-i", filepath.Join(b.dir, "inventory.yml"))
+	if args[0] == "run" {
+		args = append(args, "-e", "@"+filepath.Join(b.dir, "paths.yml"))
+	}
+	cmd := exec.CommandContext(b.Context(), b.exe, args...)
 	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+filepath.Join(b.dir, "state"))
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -104,9 +108,6 @@ func (b *objectsBed) run(vars ...string) string {
 func TestCalicoObjects(t *testing.T) {
 	b := newObjectsBed(t)
 	wanted := []string{`{"rr_hosts": ["node2", "node3"], "felix_config": {"logSeverityScreen": "Warning"}, "pool_cidr": "10.5.0.0/16"}`}
-	if out, err := b.calroll("run", filepath.Join(b.dir, "play.yml"), "-e", `{"rr_hosts": ["node2"]}`, "--tags", "none"); err != nil {
-		t.Fatalf("nothing chosen: %v\n%s", err, out)
-	}
 	b.run(wanted...)
 	got := b.calls()
 	want := "create IPPool default-ipv4-ippool\ncreate FelixConfiguration default\ncreate Node node2\ncreate Node node3\ncreate BGPPeer peer-to-rrs\ncreate BGPPeer rrs-to-rrs\ncreate BGPConfiguration default"
@@ -122,5 +123,18 @@ func TestCalicoObjects(t *testing.T) {
 	}
 	if out, err := b.calroll("run", filepath.Join(b.dir, "play.yml"), "-e", `{"rr_hosts": ["node2"], "pool_cidr": "10.5.0.0/16"}`); err == nil || !strings.Contains(out, "name two or more") || b.calls() != "" {
 		t.Errorf("one reflector: %v\n%s", err, out)
+	}
+	// Ids begin with the second: the first run takes some, so it is the first by name too.
+	runs, err := os.ReadDir(filepath.Join(b.dir, "state", "calroll", "runs"))
+	if err != nil || len(runs) == 0 {
+		t.Fatalf("%v, %v", runs, err)
+	}
+	out, err := b.calroll("rollback", runs[0].Name())
+	if err != nil {
+		t.Errorf("rollback: %v\n%s", err, out)
+	}
+	want = "delete BGPConfiguration default\nstatus\ndelete BGPPeer rrs-to-rrs\ndelete BGPPeer peer-to-rrs\ndelete Node node3\ndelete Node node2\ndelete FelixConfiguration default\ndelete IPPool default-ipv4-ippool"
+	if got := b.calls(); got != want {
+		t.Errorf("the undo of %v wrote\n%s\nnot\n%s\n%s", runs, got, want, out)
 	}
 }
