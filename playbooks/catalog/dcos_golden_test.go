@@ -273,6 +273,27 @@ func TestDCOSController(t *testing.T) {
 	}
 }
 
+// TestDCOSControllerOfBefore: what the server adds does not count, what the controller runs with does; an undo applies what was there.
+func TestDCOSControllerOfBefore(t *testing.T) {
+	before := func(image string) string {
+		return `dcos_controller_before: {stdout: '{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "calico-kube-controller", "uid": "1"}, "status": {"replicas": 1},
+			"spec": {"template": {"spec": {"hostNetwork": true, "dnsPolicy": "ClusterFirst", "containers": [{"name": "calico-kube-controller", "image": "` + image + `",
+			"env": [{"name": "ETCD_ENDPOINTS", "value": "http://localhost:2379"}, {"name": "CONFIGURE_ETC_HOSTS", "value": "true"}]}]}}}}'}` + "\n"
+	}
+	for facts, want := range map[string]string{
+		before("quay.io/calico/kube-controllers:v1.0.3"): "true",
+		before("quay.io/calico/kube-controllers:v1.0.2"): "false",
+		"dcos_controller_before: {stdout: \"\"}\n":       "false",
+	} {
+		if got := dcosValue(t, "dcos_controller", "dcos_controller_same", "", facts); got != want {
+			t.Errorf("%s: the same is %s, want %s", facts, got, want)
+		}
+	}
+	if got := dcosValue(t, "dcos_controller", "dcos_controller_old.keys() | list", "", before("x")); got != `["apiVersion", "kind", "spec", "metadata"]` {
+		t.Errorf("an undo applies %s", got)
+	}
+}
+
 // dcosClosed are the gates of some topics that close on an agent: "id level: found -> remedy".
 func dcosClosed(t *testing.T, topics []any, hostVars string, facts ...string) []string {
 	t.Helper()
