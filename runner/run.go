@@ -183,6 +183,7 @@ func begin(o Options) (*run, error) {
 	r.fleet = newFleet(o.Carried, r.id, o.Forks, r.used, func(host, message string) {
 		r.emit(event.Event{Kind: event.Connect, Host: host, Message: message})
 	})
+	r.fleet.user = r.storedWay
 	r.emit(event.Event{Kind: event.RunStart, Run: r.id})
 	for _, w := range o.Inventory.Warnings {
 		r.emit(event.Event{Kind: event.Warning, Message: w.Error()})

@@ -25,9 +25,11 @@ type setup struct{}
 
 func (*setup) Run(context.Context, *tasks.Sys) (tasks.Result, error) { return tasks.Result{}, nil }
 
+var stubs tasks.Set
+
 // loader reads the catalogue as the run command does.
 func loader(env *expr.Env) *playbooks.Loader {
-	modules := node.Modules().Merge(action.Modules()).Merge(cluster.Modules()).Merge(tasks.Set{"setup": func() tasks.Module { return &setup{} }})
+	modules := node.Modules().Merge(action.Modules()).Merge(cluster.Modules()).Merge(tasks.Set{"setup": func() tasks.Module { return &setup{} }}).Merge(stubs)
 	return &playbooks.Loader{Files: playbooks.Files{Catalog: catalog.FS()}, Modules: playbooks.ModuleSet(modules),
 		CheckTemplate: env.Check, CheckCondition: env.CheckCondition}
 }

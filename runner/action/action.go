@@ -95,7 +95,8 @@ func All() map[string]Action {
 	return map[string]Action{
 		"assert": Func(assert), "debug": Func(debug), "fail": Func(fail), "set_fact": Func(setFact), "include_vars": Func(includeVars),
 		"copy": Func(copyFiles), "template": Func(template), "unarchive": Func(unarchive), "uri": Func(uri),
-		"validate_argument_spec": Func(validateArgumentSpec), "pause": Func(pause), "add_host": Func(addHost), "group_by": Func(groupBy), "gates": Func(gates),
+		"validate_argument_spec": Func(validateArgumentSpec), "k8s": Func(manifests), "pause": Func(pause), "gates": Func(gates),
+		"add_host": Func(addHost), "group_by": Func(groupBy),
 	}
 }
 
