@@ -128,9 +128,11 @@ data: {a: "1", b: "2"}
 func TestK8s(t *testing.T) {
 	b := &kubeBed{T: t, api: kube.APIForTest(t, kube.APIOptions{Controllers: true})}
 	for name, test := range map[string]func(*kubeBed){
-		"apply, again, undo": applyAgainUndo,
+		"apply, again, undo": applyAgainUndo, "lists": listsAndCustomResources, "cascade": cascadeComesBack, "selectors": selectors, "wait": waits,
+		"secrets": secretsDoNotShow, "diffs": diffs, "conflicts": conflicts, "foreign": foreignStays, "ownership": ownershipReturns, "plain": plain,
+		"errors": errorsSayWhy, "cluster_info": clusterInfo, "can_i": canI, "drain": drains, "cordon of others": cordonOfOthersStays, "cut": cutAnywhere,
 	} {
-		t.Run(name, func(t *testing.T) { test(b.fresh(t)) })
+		t.Run(name, func(t *testing.T) { test(b.fresh(t)) }) // they share the API: each leaves it as it was
 	}
 }
 
