@@ -255,7 +255,16 @@ func managerSets(t *testing.T) []map[string]any {
 	for _, name := range []string{"calico-config", "cnx-rbac", "cnx-apiserver", "cnx-manager", "apiservice-tls"} {
 		all = append(all, golden(t, name, "1.29")...)
 	}
+	// The golden API server has no certificate of its own; this one has.
+	spec := podSpec(all[slices.IndexFunc(all, func(o map[string]any) bool { return o["kind"] == "Deployment" })])
+	spec["volumes"] = append(spec["volumes"].([]any), map[string]any{"name": "apiserver-certs", "secret": map[string]any{"secretName": "cnx-apiserver-certs"}})
+	container := spec["containers"].([]any)[0].(map[string]any)
+	container["volumeMounts"] = append(container["volumeMounts"].([]any), map[string]any{"name": "apiserver-certs", "mountPath": "/code/apiserver.local.config/certificates"})
 	return all
+}
+
+func podSpec(object map[string]any) map[string]any {
+	return object["spec"].(map[string]any)["template"].(map[string]any)["spec"].(map[string]any)
 }
 
 func (c *cnxCluster) takesTheManager() {
@@ -280,6 +289,9 @@ func (c *cnxCluster) takesTheManager() {
 		c.undo(run)
 	}
 	c.has(other)
+	if text, err := c.kubectl("delete", "deployment", "-n", "kube-system", name(other[0])); err != nil {
+		c.Error(text)
+	}
 	c.hasNot(slices.DeleteFunc(sets, func(o map[string]any) bool { return o["kind"] == "Deployment" && name(o) == name(other[0]) }))
 	c.hasNot([]map[string]any{secret("cnx-manager-tls"), secret("cnx-apiserver-certs"), secret("calico-etcd-secrets"), secret("cnx-pull-secret")})
 }
