@@ -171,7 +171,7 @@ func (c *network) eventually(h *testenv.Host, patience time.Duration, script str
 // themselves are left out.
 var watched = testenv.Watch{
 	Paths:   []string{"/etc", "/usr/local", "/opt", "/root", "/home", "/srv", "/lib/modules", "/var/lib", "/var/spool"},
-	Exclude: []string{"/var/lib/docker", "/var/lib/containerd", "/var/lib/calroll", "/var/lib/systemd", "/root/.cache", "/var/lib/calico/mtu", "/etc/mtab"},
+	Exclude: []string{"/var/lib/docker", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet", "/var/lib/calroll", "/var/lib/systemd", "/root/.cache", "/root/.kube/cache", "/var/lib/calico/mtu", "/etc/mtab"},
 	Units:   []string{"calico-node.service", "docker.service", "ssh.service"},
 	Sysctls: []string{"net.ipv4.ip_forward", "net.ipv4.conf.all.rp_filter"},
 }

@@ -10,7 +10,9 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/calroll/calroll/playbooks"
 	"github.com/calroll/calroll/playbooks/expr"
+	"github.com/calroll/calroll/playbooks/source"
 )
 
 // cnxVars is a cluster with etcd, a private registry on a port of its own, and users of three levels.
@@ -207,6 +209,113 @@ func TestNoPlaceholderIsLeft(t *testing.T) {
 		// Prometheus fills its own.
 		if found := left.FindString(strings.ReplaceAll(string(text), "{{$labels.", "")); found != "" {
 			t.Errorf("%s has %s left", set.template, found)
+		}
+	}
+}
+
+// inPlay is the outcome of a role's template in the play of a playbook that has the role.
+func inPlay(t *testing.T, playbook, role, template, hostVars string, facts ...string) string {
+	t.Helper()
+	file := playbooks.CatalogPrefix + "roles/" + role + "/templates/" + template
+	text, err := loader(expr.New(expr.Options{})).ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := playScope(t, playbook, role, hostVars, facts...).RenderFile(string(text), source.Pos{File: file}, nil, expr.TemplateModule())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// cnxSeedVars is a host as the integration guide of CNX has it: no TLS, a kubelet, docker.
+const cnxSeedVars = `
+profile: seed
+etcd_endpoints: ["http://10.0.0.9:2379"]
+image_registry: registry.example.com:5000/
+cnx_manager_host: cnx.example.com
+with_kubernetes: true
+cni_kubeconfig: /etc/kubernetes/calico.kubeconfig
+`
+
+// TestCNXUnit is F-02 of CNX in the seed style: the guide's unit key for key.
+func TestCNXUnit(t *testing.T) {
+	sameLines(t, inPlay(t, "cnx-etcd", "calico_node", "calico-node.service.j2", cnxSeedVars, kubeFacts(t, "1.10")), []string{
+		"[Unit]",
+		"Description=calico node", // A19
+		"After=docker.service",    // A19
+		"Requires=docker.service", // A19
+		"[Service]",
+		"User=root", // A20
+		"Environment=ETCD_ENDPOINTS=http://10.0.0.9:2379",                             // A20, A27
+		"PermissionsStartOnly=true",                                                   // A20
+		"ExecStart=/usr/bin/docker run --net=host --privileged --name=calico-node \\", // A21
+		"  -e ETCD_ENDPOINTS=${ETCD_ENDPOINTS} \\",                                    // A22
+		"  -e NODENAME=%H \\",                                                         // A22
+		"  -e IP= \\",                                                                 // A22
+		"  -e NO_DEFAULT_POOLS= \\",                                                   // A22
+		"  -e AS= \\",                                                                 // A22; no variable of libnetwork
+		"  -e IP6= \\",                                                                // A22
+		"  -e CALICO_NETWORKING_BACKEND=bird \\",                                      // A22
+		"  -e FELIX_DEFAULTENDPOINTTOHOSTACTION=ACCEPT \\",                            // A22
+		"  -v /var/run/calico:/var/run/calico \\",                                     // A23
+		"  -v /lib/modules:/lib/modules \\",                                           // A23
+		"  -v /run/docker/plugins:/run/docker/plugins \\",                             // A23
+		"  -v /var/run/docker.sock:/var/run/docker.sock \\",                           // A23
+		"  -v /var/log/calico:/var/log/calico \\",                                     // A23; CNI before 3.1 needs no /var/lib/calico
+		"  registry.example.com:5000/tigera/cnx-node:v2.0.2",                          // A24
+		"ExecStop=/usr/bin/docker rm -f calico-node",                                  // A25
+		"Restart=always",                                                              // A25
+		"RestartSec=10",                                                               // A25
+		"[Install]",
+		"WantedBy=multi-user.target", // A26
+	})
+}
+
+// TestCNXCNI is F-06 of CNX.
+func TestCNXCNI(t *testing.T) {
+	sameJSON(t, inPlay(t, "cnx-etcd", "cni_config", "cni.json.j2", cnxSeedVars, kubeFacts(t, "1.10")), `{
+		"name": "calico-k8s-network",
+		"cniVersion": "0.3.0",
+		"type": "calico",
+		"etcd_endpoints": "http://10.0.0.9:2379",
+		"log_level": "info",
+		"ipam": {"type": "calico-ipam"},
+		"policy": {"type": "k8s"},
+		"kubernetes": {"kubeconfig": "/etc/kubernetes/calico.kubeconfig"}
+	}`)
+}
+
+// TestCNXArtifacts: programs and images of the releases that go with CNX 2.0.2.
+func TestCNXArtifacts(t *testing.T) {
+	tests := []struct{ playbook, role, expression, want string }{
+		{"cnx-etcd", "cni_config", "cni_conf_name", "10-calico.conf"},
+		{"cnx-etcd", "cni_config", "artifact_plugins", "containernetworking/plugins/releases/download/v0.6.0/cni-plugins-amd64-v0.6.0.tgz"},
+		{"cnx-etcd", "cni_config", "artifact_cni", "projectcalico/cni-plugin/releases/download/v2.0.1/calico"},
+		{"cnx-etcd", "artifacts", "ctl_image", "registry.example.com:5000/tigera/calicoctl:v2.0.2"},
+		{"cnx-etcd", "artifacts", "cni_image", "quay.io/calico/cni:v2.0.1"},
+		{"cnx-etcd", "kube_controllers", "kube_controllers_image", "quay.io/calico/kube-controllers:v2.0.1"},
+		{"cnx-kdd", "calico_daemonset", "node_image", "registry.example.com:5000/tigera/cnx-node:v2.0.2"},
+		{"cnx-kdd", "calico_daemonset", "cni_image", "quay.io/calico/cni:v2.0.1"},
+		{"cnx-kdd", "typha", "typha_image", "registry.example.com:5000/tigera/typha:v2.0.2"},
+	}
+	for _, tt := range tests {
+		got, err := playScope(t, tt.playbook, tt.role, cnxSeedVars, kubeFacts(t, "1.10")).Evaluate(tt.expression, sourceOfTest)
+		if err != nil || expr.String(got) != tt.want {
+			t.Errorf("%s: %s is %v, %v, want %s", tt.playbook, tt.expression, got, err, tt.want)
+		}
+	}
+}
+
+// TestInstalledCNX: the release of Calico is told from the image of CNX that runs.
+func TestInstalledCNX(t *testing.T) {
+	tests := map[string]string{"registry.example.com:5000/tigera/cnx-node:v2.0.2": "3.0.3", "quay.io/calico/node:v2.6.12": "2.6.12", "registry.example.com/tigera/cnx-node:v2.1.1": "2.1.1"}
+	for image, want := range tests {
+		_, version, _ := strings.Cut(image[strings.LastIndex(image, "/"):], ":v")
+		facts := found("calico_image", image) + "host_installed_version: " + version + "\n"
+		got, err := roleScope(t, expr.New(expr.Options{}), "calico_node", seedVars, facts).Evaluate("host_installed_release", sourceOfTest)
+		if err != nil || got != want {
+			t.Errorf("%s: %v, %v, want %s", image, got, err, want)
 		}
 	}
 }

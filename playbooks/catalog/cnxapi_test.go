@@ -45,6 +45,7 @@ func TestCNXOnAPI(t *testing.T) {
 		{"manager", (*cnxCluster).takesTheManager},
 		{"users", (*cnxCluster).takesTheUsers},
 		{"monitoring", (*cnxCluster).takesMonitoring},
+		{"fields", (*cnxCluster).knowsEveryField},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(&cnxCluster{T: t, api: api, exe: exe, dir: t.TempDir()}) })
 	}
@@ -171,7 +172,7 @@ func (c *cnxCluster) hasNot(golden []map[string]any) {
 	c.Helper()
 	for _, gone := range golden {
 		if gone["kind"] == "Namespace" { // what is in it goes first; that takes the controller manager a while
-			if text, err := c.kubectl("wait", "--for=delete", "namespace/"+fmt.Sprint(gone["metadata"].(map[string]any)["name"]), "--timeout=60s"); err != nil {
+			if text, err := c.kubectl("wait", "--for=delete", "namespace/"+name(gone), "--timeout=60s"); err != nil {
 				c.Errorf("%s", text)
 			}
 			continue
@@ -263,6 +264,7 @@ func (c *cnxCluster) takesTheManager() {
 		write(c.T, filepath.Join(c.dir, name), `{"auths": {}}`)
 	}
 	roles := []string{"cnx_image_push", "cnx_manager_tls", "cnx_apiserver_manager"}
+	other := c.someoneElses("cnx-manager")
 	c.play(exitOK, more, roles...)
 	sets := managerSets(c.T)
 	ca := c.certificates()
@@ -277,8 +279,37 @@ func (c *cnxCluster) takesTheManager() {
 	for _, run := range slices.Backward(c.runs()) {
 		c.undo(run)
 	}
-	c.hasNot(sets)
+	c.has(other)
+	c.hasNot(slices.DeleteFunc(sets, func(o map[string]any) bool { return o["kind"] == "Deployment" && name(o) == name(other[0]) }))
 	c.hasNot([]map[string]any{secret("cnx-manager-tls"), secret("cnx-apiserver-certs"), secret("calico-etcd-secrets"), secret("cnx-pull-secret")})
+}
+
+func name(object map[string]any) string {
+	return fmt.Sprint(object["metadata"].(map[string]any)["name"])
+}
+
+// someoneElses makes a Deployment that selects its pods by other labels than the catalogue's, as one made by hand does.
+func (c *cnxCluster) someoneElses(name string) []map[string]any {
+	c.Helper()
+	file := filepath.Join(c.dir, "other.yaml")
+	write(c.T, file, fmt.Sprintf(`apiVersion: apps/v1
+kind: Deployment
+metadata: {name: %s, namespace: kube-system}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: by-hand}}
+  template:
+    metadata: {labels: {app: by-hand}}
+    spec: {containers: [{name: web, image: by-hand}]}
+`, name))
+	if text, err := c.kubectl("create", "-f", file); err != nil {
+		c.Fatal(text)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return documents(c.T, text)
 }
 
 func secret(name string) map[string]any {
@@ -377,7 +408,7 @@ metadata: {name: %s.monitoring.coreos.com}
 spec:
   group: monitoring.coreos.com
   scope: Namespaced
-  names: {kind: %s, plural: %[1]s, singular: %s}
+  names: {kind: %s, plural: %[1]s, singular: %[3]s}
   versions:
     - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
 `, plural, kind, strings.ToLower(kind))
@@ -452,5 +483,33 @@ func (c *cnxCluster) alertmanagerIsConfigured() {
 	}
 	if err := yaml.Unmarshal(text, &config); err != nil || config.Route.Receiver != "webhook" || len(config.Receivers) != 1 || config.Receivers[0].Name != "webhook" {
 		c.Errorf("alertmanager.yaml is %s: %v", text, err)
+	}
+}
+
+// knowsEveryField: no object has a field that the server does not know, which it would leave out without a word.
+func (c *cnxCluster) knowsEveryField() {
+	write(c.T, filepath.Join(c.dir, "kinds.yaml"), "apiVersion: v1\nkind: Namespace\nmetadata: {name: calico-monitoring}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"+monitoringKinds())
+	if text, err := c.kubectl("apply", "-f", filepath.Join(c.dir, "kinds.yaml")); err != nil {
+		c.Fatal(text)
+	}
+	for _, crd := range []string{"alertmanagers", "prometheuses", "servicemonitors"} {
+		if text, err := c.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/"+crd+".monitoring.coreos.com"); err != nil {
+			c.Fatal(text)
+		}
+	}
+	for _, set := range objectSets {
+		var text strings.Builder
+		for _, object := range objects(c.T, set.role, set.template+".yaml.j2", cnxWith(c.T, set.vars), kubeFacts(c.T, "1.29")) {
+			one, err := yaml.Marshal(object)
+			if err != nil {
+				c.Fatal(err)
+			}
+			text.WriteString("---\n" + string(one))
+		}
+		cmd := c.api.Kubectl(c.Context(), "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-")
+		cmd.Stdin = strings.NewReader(text.String())
+		if out, err := cmd.CombinedOutput(); err != nil {
+			c.Errorf("%s: %s", set.golden, out)
+		}
 	}
 }

@@ -243,6 +243,9 @@ func (c *dcosCluster) packaging(line string, args []string) (string, error) {
 		}
 	}
 	c.packages = append(c.packages, name)
+	if name == "calico" {
+		return "", c.of.runUniverseCalico()
+	}
 	return "", nil
 }
 

@@ -29,15 +29,9 @@ var sourceOfTest = source.Pos{File: "test"}
 // roleScope is how the tasks of a role see the first of two hosts, whatever playbook the role is in.
 func roleScope(t *testing.T, env *expr.Env, role, hostVars string, facts ...string) *vars.Scope {
 	t.Helper()
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "inventory.yml"), "kube_control_plane: {hosts: {node1: {}}}\nkube_node: {hosts: {node2: {}}}\n")
-	write(t, filepath.Join(dir, "host_vars", "node1.yml"), hostVars)
-	write(t, filepath.Join(dir, "one.yml"), "- hosts: all\n  tasks:\n    - import_role: {name: "+role+"}\n")
-	hosts, err := inventory.Load(context.Background(), []string{filepath.Join(dir, "inventory.yml")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pb, err := loader(env).Load(filepath.Join(dir, "one.yml"))
+	file := filepath.Join(t.TempDir(), "one.yml")
+	write(t, file, "- hosts: all\n  tasks:\n    - import_role: {name: "+role+"}\n")
+	pb, err := loader(env).Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,9 +39,21 @@ func roleScope(t *testing.T, env *expr.Env, role, hostVars string, facts ...stri
 	if task == nil {
 		t.Fatalf("the role %s has no task", role)
 	}
+	return taskScope(t, env, vars.Play{}, task, pb.Dir, hostVars, facts)
+}
+
+func taskScope(t *testing.T, env *expr.Env, play vars.Play, task *playbooks.Task, dir, hostVars string, facts []string) *vars.Scope {
+	t.Helper()
+	inv := t.TempDir()
+	write(t, filepath.Join(inv, "inventory.yml"), "kube_control_plane: {hosts: {node1: {}}}\nkube_node: {hosts: {node2: {}}}\n")
+	write(t, filepath.Join(inv, "host_vars", "node1.yml"), hostVars)
+	hosts, err := inventory.Load(context.Background(), []string{filepath.Join(inv, "inventory.yml")})
+	if err != nil {
+		t.Fatal(err)
+	}
 	world := vars.New(vars.Options{Inventory: hosts, Env: env, Magic: value.NewDict("ansible_check_mode", false)})
-	world.StartPlaybook(pb.Dir)
-	world.StartPlay(vars.Play{})
+	world.StartPlaybook(dir)
+	world.StartPlay(play)
 	world.SetHosts([]string{"node1", "node2"})
 	for _, text := range append([]string{factsOfHost}, facts...) {
 		v, _, err := value.ReadVars("facts.yml", []byte(text))
@@ -182,4 +188,21 @@ func ruleSet(rules []any) []string {
 	}
 	slices.Sort(set)
 	return slices.Compact(set)
+}
+
+// playScope is how the tasks of a role see the first of two hosts in the play of a playbook that has the role.
+func playScope(t *testing.T, playbook, role, hostVars string, facts ...string) *vars.Scope {
+	t.Helper()
+	env := expr.New(expr.Options{})
+	pb, err := loader(env).Load(playbook)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pb.Plays {
+		if task := taskOf(&playbooks.Playbook{Plays: []*playbooks.Play{p}}, role); task != nil {
+			return taskScope(t, env, vars.Play{Vars: p.Vars}, task, pb.Dir, hostVars, facts)
+		}
+	}
+	t.Fatalf("%s has no task of the role %s", playbook, role)
+	return nil
 }
