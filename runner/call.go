@@ -191,7 +191,7 @@ func (c *call) act(ctx context.Context, p *prepared, raw *value.Dict) (*result, 
 			return &f, nil
 		}
 		if a.Forward == nil {
-			return &result{Result: a.Result, facts: a.Facts, factsAsVars: a.Vars, keep: a.Keep, verbose: a.Verbose, table: a.Table}, nil
+			return &result{Result: a.Result, facts: a.Facts, factsAsVars: a.Vars, keep: a.Keep, verbose: a.Verbose, table: a.Table, join: a.Join}, nil
 		}
 		p.module, p.args, p.blobs, p.finish = a.Forward.Module, a.Forward.Args, a.Forward.Blobs, a.Forward.Finish
 	}
@@ -283,16 +283,25 @@ func failAll(ps []*prepared, err error) []tasks.Result {
 }
 
 func (c *call) client(ctx context.Context, p *prepared) (*remote.Client, error) {
-	if _, ok := c.o.Carried.Cluster.Lookup(p.module); ok {
+	if c.onController(p) {
 		return c.fleet.cluster(ctx, p.way)
 	}
 	return c.fleet.client(ctx, p.way)
+}
+
+// onController tells whether the module works on the controller in the host's place.
+func (c *call) onController(p *prepared) bool {
+	_, ok := c.o.Carried.Cluster.Lookup(p.module)
+	return ok
 }
 
 // wire is the task as it travels.
 func (c *call) wire(ps []*prepared) remote.Task {
 	t := remote.Task{Number: c.number, Name: c.task.Name.Text(), Module: ps[0].module, Check: c.set.check, Diff: c.set.diff,
 		Handler: c.task.Handler, Undo: ps[0].undo, Env: c.set.env, Timeout: c.set.timeout, GoOn: true, Blobs: map[string]remote.Source{}}
+	if c.onController(ps[0]) {
+		t.As = ps[0].way.becomeName()
+	}
 	for _, p := range ps {
 		t.Items = append(t.Items, remote.Item{Args: p.args})
 		for sha, b := range p.blobs {

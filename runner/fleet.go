@@ -25,10 +25,10 @@ type Carried struct {
 	Helpers remote.Helpers
 	Modules tasks.Set   // what runs on a host, and on the controller when it is a host
 	Kinds   tasks.Kinds // restorers of what they alter
-	// Cluster are the modules that run on the controller against clusters, ClusterKinds the restorers of what they alter, with dial as their
+	// Cluster are the modules that run on the controller against clusters, ClusterKinds the restorers of what they alter, with reach as their
 	// way to them.
 	Cluster      tasks.Set
-	ClusterKinds func(dial tasks.Dial) tasks.Kinds
+	ClusterKinds func(reach tasks.Reach) tasks.Kinds
 	// StateDir is where the controller keeps journals of what runs on itself.
 	StateDir string
 }
@@ -81,9 +81,13 @@ type fleet struct {
 	dialer  conn.Dialer
 	guests  chan struct{} // a place each for connections being made
 
-	mu      sync.Mutex // guards links, clients and past
+	// user is the way to a host as a user whom no task of this run worked as: a rollback's.
+	user func(store.Identity) (way, error)
+
+	mu      sync.Mutex // guards links, clients, users and past
 	links   map[string]*slot[conn.Conn]
 	clients map[string]*slot[*remote.Client]
+	users   map[store.Identity]way // how files of hosts are read as each user that a cluster module worked as
 	past    map[store.Identity]way // how each identity was reached that has worked on this run
 }
 
@@ -96,7 +100,7 @@ type slot[T any] struct {
 
 func newFleet(c Carried, run string, forks int, used func(store.Identity) error, log func(host, message string)) *fleet {
 	f := &fleet{carried: c, run: run, used: used, log: log, guests: make(chan struct{}, max(forks, 1)),
-		links: map[string]*slot[conn.Conn]{}, clients: map[string]*slot[*remote.Client]{}, past: map[store.Identity]way{}}
+		links: map[string]*slot[conn.Conn]{}, clients: map[string]*slot[*remote.Client]{}, users: map[store.Identity]way{}, past: map[store.Identity]way{}}
 	f.dialer.Log = log
 	f.holder = journal.Holder{User: userName(), Bastion: hostName(), PID: pid, Run: run, Since: time.Now()}
 	return f
@@ -162,6 +166,7 @@ func (f *fleet) client(ctx context.Context, w way) (*remote.Client, error) {
 
 // cluster is the controller's own helper for cluster modules; what it dials goes through the host's connection.
 func (f *fleet) cluster(ctx context.Context, w way) (*remote.Client, error) {
+	f.remembers(w)
 	w.cluster, w.Become = true, nil
 	return f.clusterHelper(ctx, w)
 }
@@ -175,7 +180,8 @@ func (f *fleet) clusterHelper(ctx context.Context, w way) (*remote.Client, error
 			}
 			return c.Dial(ctx, network, addr)
 		}
-		return remote.Pipe(ctx, w.Host, remote.ServeOptions{Modules: f.carried.Cluster, Kinds: f.carried.ClusterKinds(dial), Dial: dial,
+		reach := tasks.Reach{Dial: dial, File: f.filesOf(w)}
+		return remote.Pipe(ctx, w.Host, remote.ServeOptions{Modules: f.carried.Cluster, Kinds: f.carried.ClusterKinds(reach), Dial: dial, HostFile: reach.File,
 			StateDir: filepath.Join(f.carried.StateDir, "cluster", w.Host)})
 	})
 }

@@ -22,7 +22,7 @@ type Module interface {
 type Set map[string]func() Module
 
 // Lookup finds a module by its short name or as ansible.builtin.<name>, ansible.legacy.<name> or one of the collections
-// whose modules are part of the builtin breadth (ansible.posix, community.general, community.crypto).
+// whose modules are part of the builtin breadth (ansible.posix, community.general, community.crypto, kubernetes.core).
 func (s Set) Lookup(name string) (func() Module, bool) {
 	if i := strings.LastIndexByte(name, '.'); i >= 0 {
 		switch name[:i] {

@@ -24,12 +24,24 @@ type Options struct {
 	Handler  *Invocation        // set for a handler: what to fire again when it is undone
 	Blobs    BlobSource         // gives content that the controller has
 	Dial     Dial               // the way to a cluster's addresses; nil dials from here
+	HostFile HostFile           // reads a file of the host that a cluster module works for; nil reads here
+	As       string             // as whom HostFile reads; "" is the login user
 	Scratch  string             // a folder of calroll's own for temporary files; "" is the system's
 	Step     func(point string) // called where a cut would leave a state of its own; for proofs by cutting
 }
 
 // Dial opens a connection; for modules that work on the controller in a host's place it goes out from that host.
 type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// HostFile reads a small file of the host that a module on the controller works for, as the user that as names ("sudo:root"; "" is the login user). Path
+// may begin with ~. What it gives may be secret: it goes into no log, no record and no result.
+type HostFile func(ctx context.Context, as, path string) ([]byte, error)
+
+// Reach is how modules on the controller get at what their host gets at, and how their Restorers do.
+type Reach struct {
+	Dial Dial     // nil dials from here
+	File HostFile // nil reads here
+}
 
 // Sys is the machine that a module works on, and the only way to alter it. It is used by one module run at a time; several
 // runs may use several Sys with the same Recorder. Close it after the run.
@@ -63,6 +75,12 @@ func (s *Sys) Dial() Dial {
 	}
 	return s.o.Dial
 }
+
+// Reach is how a module on the controller gets at what its host gets at.
+func (s *Sys) Reach() Reach { return Reach{Dial: s.o.Dial, File: s.o.HostFile} }
+
+// As names the user as whom files of the host are read, for Reach and for records; "" is the login user.
+func (s *Sys) As() string { return s.o.As }
 
 // Check tells whether the run is to alter nothing. Primitives see to that themselves; a module needs it only where Ansible
 // answers differently in check mode.

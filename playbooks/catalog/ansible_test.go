@@ -35,7 +35,7 @@ func TestAnsibleReadsThePlaybooks(t *testing.T) {
 	for _, m := range otherModules {
 		write(t, filepath.Join(dir, "library", m+".py"), "#!/usr/bin/python3\n")
 	}
-	args := []string{"--syntax-check", "-i", "kube_control_plane,kube_node,"}
+	args := []string{"--syntax-check", "-i", "kube_control_plane,kube_node,dcos_agent,dcos_agent_public,"}
 	for _, name := range loader(expr.New(expr.Options{})).Catalog() {
 		args = append(args, filepath.Join(dir, name, playbooks.PlaybookFile))
 	}

@@ -89,6 +89,11 @@ func installed(mode, datastore, option, product, version string) string {
 	return fmt.Sprintf("kube_installed: {mode: %q, datastore: %q, option: %q, product: %q, version: %q}\n", mode, datastore, option, product, version)
 }
 
+// ipamIs is the ConfigMap of an installation that takes addresses from somewhere.
+func ipamIs(ipam string) string {
+	return "kube_configmaps: {calico-config: {cni_network_config: '{\"ipam\": {\"type\": \"" + ipam + "\"}}'}}\n"
+}
+
 // gateCase is a cluster on which one gate closes, and it alone among those of its topic.
 type gateCase struct {
 	topic, gate, vars, facts, found, remedy string
@@ -187,8 +192,20 @@ var clusterCases = []gateCase{
 	{topic: "upgrade", gate: "G-27 stop", facts: "kube_configmaps: {calroll-state: {cluster_cidr: 10.0.0.0/8}}\n", found: "was 10.0.0.0/8", remedy: "set it back"},
 	{topic: "upgrade", gate: "G-28 stop", vars: "calico_version: v2.6.12\n", facts: installed("hosted", "kdd", "networking", "calico", "2.4.1"), found: "ThirdPartyResources", remedy: "kdd-migrate-25",
 		open: [2]string{"calico_version: v2.6.12\n", installed("hosted", "kdd", "networking", "calico", "2.4.1") + "kube_configmaps: {calroll-state: {kdd_migrate_25: done}}\n"}},
-	{topic: "upgrade", gate: "G-43 ask", facts: installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_host_endpoints: [{metadata: {name: all1}, spec: {interfaceName: \"*\"}}]\n", found: "all1 are for all interfaces", remedy: "write policies",
-		open: [2]string{"", installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_host_endpoints: [{metadata: {name: all1, labels: {host-endpoint-upgrade: \"\"}}, spec: {interfaceName: \"*\"}}]\n"}},
+	{topic: "upgrade", gate: "G-19 stop", vars: "ipam: calico-ipam\n", facts: ipamIs("host-local"), found: "come from host-local", remedy: "ipam_upgrade", open: [2]string{"ipam_upgrade: true\n", ipamIs("host-local")}},
+	{topic: "upgrade", gate: "G-38 stop", vars: "ipam: host-local\n", facts: ipamIs("calico-ipam"), found: "come from calico-ipam", remedy: "no way back", open: [2]string{"", ipamIs("calico-ipam")}},
+	{topic: "upgrade", gate: "G-38 stop", vars: "calico_version: v3.2.8\nipam: host-local\n", facts: "kube_pools: [{metadata: {name: p}, spec: {cidr: 192.168.0.0/16, blockSize: 24}}]\n", found: "blockSize is not 26", remedy: "3.3 or newer",
+		open: [2]string{"calico_version: v3.2.8\nipam: host-local\n", "kube_pools: [{metadata: {name: p}, spec: {cidr: 192.168.0.0/16, blockSize: 26}}]\n"}},
+	{topic: "upgrade", gate: "G-39 warn", facts: installed("hosted", "kdd", "networking", "calico", "3.27.5"), found: "other UIDs", remedy: "owner references", open: [2]string{"", installed("hosted", "kdd", "networking", "calico", "3.28.1")}},
+	{topic: "hop", gate: "G-39 stop", vars: "calico_version: v2.6.12\n", facts: installed("hosted", "kdd", "networking", "calico", "2.4.1"), found: "no way from 2.4.1 to 2.6.12", remedy: "Only Kubernetes 1.7",
+		open: [2]string{"calico_version: v2.6.12\n", installed("hosted", "kdd", "networking", "calico", "2.4.1") + "kube_version: 1.7.16\n"}},
+	{topic: "hop", gate: "G-39 stop", vars: "calico_version: v3.1.7\n", facts: installed("hosted", "kdd", "networking", "calico", "2.6.2"), found: "no way from 2.6.2 to 3.1.7", remedy: "Upgrade to 2.6.5 or newer first.",
+		open: [2]string{"calico_version: v3.1.7\n", installed("hosted", "kdd", "networking", "calico", "2.6.12")}},
+	{topic: "hop", gate: "G-39 stop", vars: "calico_version: v3.1.7\ndatastore: etcd\n", facts: installed("integrated", "etcd", "networking", "calico", "2.6.12"), found: "no way from 2.6.12 to 3.1.7", remedy: "etcd-v2-to-v3",
+		open: [2]string{"calico_version: v3.1.7\ndatastore: etcd\netcd_v2_to_v3: true\n", installed("integrated", "etcd", "networking", "calico", "2.6.12")}},
+	{topic: "hop", gate: "G-39 stop", facts: installed("hosted", "kdd", "networking", "calico", "2.6.12"), found: "no way from 2.6.12 to 3.28.5", remedy: "Stop over at a release from 3.15 to 3.27"},
+	{topic: "upgrade", gate: "G-43 ask", vars: "calico_version: v3.27.5\n", facts: installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_host_endpoints: [{metadata: {name: all1}, spec: {interfaceName: \"*\"}}]\n", found: "all1 are for all interfaces", remedy: "write policies",
+		open: [2]string{"calico_version: v3.27.5\n", installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_host_endpoints: [{metadata: {name: all1, labels: {host-endpoint-upgrade: \"\"}}, spec: {interfaceName: \"*\"}}]\n"}},
 
 	{topic: "calicoctl", gate: "G-40 stop", facts: soundCluster("calicoctl", "3.27.0") + installed("hosted", "kdd", "networking", "calico", "3.28.5"), found: "calicoctl is 3.27.0, and the cluster has Calico 3.28.5", remedy: "install calicoctl 3.28.5",
 		open: [2]string{"", soundCluster("calicoctl", "3.28.5") + installed("hosted", "kdd", "networking", "calico", "3.28.5")}},

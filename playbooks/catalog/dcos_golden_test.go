@@ -179,11 +179,11 @@ func TestDCOSEnv(t *testing.T) {
 	sameLines(t, dcosRendered(t, "calico_node", "calico.env.j2", "cloud: gce\n"), append(want, "FELIX_IPINIPMTU=1480"))
 }
 
-// TestDCOSNodeImage: the tested set of the guide.
+// TestDCOSVersions: the tested set of the guide.
 func TestDCOSVersions(t *testing.T) {
 	for expression, want := range map[string]string{
-		"node_image":                   `"quay.io/calico/node:v2.6.6"`, // E16, E46
-		"calico_components":            `{"node": "v2.6.6", "calicoctl": "v1.6.3", "cni": "v1.11.2"}`,
+		"node_image": `"quay.io/calico/node:v2.6.6"`, // E16, E46
+		"[calico_components.node, calico_components.calicoctl, calico_components.cni]": `["v2.6.6", "v1.6.3", "v1.11.2"]`,
 		"artifact_ctl":                 `"projectcalico/calicoctl/releases/download/v1.6.3/calicoctl"`,          // E14
 		"artifact_cni":                 `"projectcalico/cni-plugin/releases/download/v1.11.2/calico"`,           // E18
 		"artifact_cni_ipam":            `"projectcalico/cni-plugin/releases/download/v1.11.2/calico-ipam"`,      // E18
@@ -270,6 +270,27 @@ func TestDCOSController(t *testing.T) {
 	}`)
 	if got := dcosValue(t, "dcos_controller", "dcos_controller_group", "", "dcos_controller_api: {stdout: \"extensions/v1beta1\\napps/v1\\n\"}\n"); got != `"apps/v1"` {
 		t.Errorf("a server with apps/v1 gets %s", got)
+	}
+}
+
+// TestDCOSControllerOfBefore: what the server adds does not count, what the controller runs with does; an undo applies what was there.
+func TestDCOSControllerOfBefore(t *testing.T) {
+	before := func(image string) string {
+		return `dcos_controller_before: {stdout: '{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "calico-kube-controller", "uid": "1"}, "status": {"replicas": 1},
+			"spec": {"template": {"spec": {"hostNetwork": true, "dnsPolicy": "ClusterFirst", "containers": [{"name": "calico-kube-controller", "image": "` + image + `",
+			"env": [{"name": "ETCD_ENDPOINTS", "value": "http://localhost:2379"}, {"name": "CONFIGURE_ETC_HOSTS", "value": "true"}]}]}}}}'}` + "\n"
+	}
+	for facts, want := range map[string]string{
+		before("quay.io/calico/kube-controllers:v1.0.3"): "true",
+		before("quay.io/calico/kube-controllers:v1.0.2"): "false",
+		"dcos_controller_before: {stdout: \"\"}\n":       "false",
+	} {
+		if got := dcosValue(t, "dcos_controller", "dcos_controller_same", "", facts); got != want {
+			t.Errorf("%s: the same is %s, want %s", facts, got, want)
+		}
+	}
+	if got := dcosValue(t, "dcos_controller", "dcos_controller_old.keys() | list", "", before("x")); got != `["apiVersion", "kind", "spec", "metadata"]` {
+		t.Errorf("an undo applies %s", got)
 	}
 }
 

@@ -29,8 +29,9 @@ import (
 type dcosLab struct {
 	*network
 	*dcosCluster
-	calico26 string // the program that stands in for Calico 2.6
-	image26  []byte // its image
+	calico26    string // the program that stands in for Calico 2.6
+	image26     []byte // its image
+	etcdProgram []byte
 }
 
 // agentUnit stands in for the Mesos agent: it reads the CNI networks when it starts, tells the cluster, and stays.
@@ -201,6 +202,10 @@ func (d *dcosLab) setVars(sets []*artifacts.Set) {
 		files.HandleFunc("/"+url, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content) })
 	}
 	archive := etcdArchive(d.T, sets[0])
+	var err error
+	if d.etcdProgram, err = os.ReadFile(sets[0].Program("etcd")); err != nil {
+		d.Fatal(err)
+	}
 	offer("coreos/etcd/releases/download/"+artifacts.EtcdVersion+"/etcd-"+artifacts.EtcdVersion+"-linux-amd64.tar.gz", archive(artifacts.EtcdVersion))
 	offer("coreos/etcd/releases/download/v3.3.1/etcd-v3.3.1-linux-amd64.tar.gz", archive("v3.3.1"))
 	d.offer26(offer)

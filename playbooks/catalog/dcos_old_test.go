@@ -64,13 +64,13 @@ func (d *dcosLab) plugins06(program []byte) []byte {
 func (d *dcosLab) nodeImage26() []byte {
 	d.Helper()
 	var tree image.Tree
-	tree.PutFile("/bin/calico-node", 0o755, d.calico26)
+	tree.PutFile("calico-node", 0o755, d.calico26)
 	layer, err := image.WriteLayer(filepath.Join(d.TempDir(), "layer"), &tree)
 	if err != nil {
 		d.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := image.WriteArchive(&b, "quay.io/calico/node:v2.6.6", image.Config{Arch: runtime.GOARCH, Cmd: []string{"/bin/calico-node"}}, layer); err != nil {
+	if err := image.WriteArchive(&b, "quay.io/calico/node:v2.6.6", image.Config{Arch: runtime.GOARCH, Cmd: []string{"/calico-node"}}, layer); err != nil {
 		d.Fatal(err)
 	}
 	return b.Bytes()
@@ -101,7 +101,10 @@ func TestDCOSOfTheGuide(t *testing.T) {
 		}
 		sameJSON(t, d.sh(h, "cat /opt/mesosphere/etc/dcos/network/cni/calico.cni"),
 			`{"name": "calico", "type": "calico", "etcd_endpoints": "http://localhost:2379", "ipam": {"type": "calico-ipam"}}`)
-		d.inTime(h.Name)
+		// The stand-in does not start with loose filtering either, so it was set before.
+		if got := d.sh(h, "sysctl -n net.ipv4.conf.all.rp_filter; systemctl show -p NRestarts --value calico-node | tr '\\n' ' '"); got != "1\n0" {
+			t.Errorf("%s: rp_filter and restarts of calico-node are %q", h.Name, got)
+		}
 	}
 	sameJSON(t, d.sh(d.lab.Hosts[0], "calicoctl get ippool -o json"), `[{"kind": "ipPool", "apiVersion": "v1", "metadata": {"cidr": "192.168.0.0/16"}, "spec": {"nat-outgoing": true}}]`)
 	d.inOrder("package install etcd", "newcert", "agent", "package install kubernetes", "kubectl apply")
@@ -109,7 +112,8 @@ func TestDCOSOfTheGuide(t *testing.T) {
 
 	// A file that somebody changed is set right, and only its agent is restarted.
 	d.forget()
-	d.sh(d.lab.Hosts[1], "echo '{}' > /opt/mesosphere/etc/dcos/network/cni/calico.cni")
+	const file = "/opt/mesosphere/etc/dcos/network/cni/calico.cni"
+	d.sh(d.lab.Hosts[1], "cp -p "+file+" /tmp/saved && echo '{}' > "+file)
 	d.play(exitOK, seedDCOS...)
 	if got, want := d.called(), []string{"agent " + d.lab.Hosts[1].Address.String() + " registered"}; !slices.Equal(got, want) {
 		t.Errorf("the calls were %q, want %q", got, want)
@@ -121,17 +125,15 @@ func TestDCOSOfTheGuide(t *testing.T) {
 	}
 	repair := d.runs()[1]
 	d.rollback(repair)
-	d.rollback(install)
-	d.unchanged(bare)
-}
-
-// inTime: the recorded order of tasks on a host has the proxy and rp_filter before calico/node. That the stand-in runs shows it too: it
-// does not start with loose filtering.
-func (d *dcosLab) inTime(string) {
-	d.Helper()
-	if got := d.sh(d.lab.Hosts[0], "sysctl -n net.ipv4.conf.all.rp_filter"); got != "1" {
-		d.Errorf("rp_filter is %s", got)
+	if got := d.sh(d.lab.Hosts[1], "cat "+file); got != "{}" {
+		t.Errorf("the undo of the repair left %s", got)
 	}
+	d.sh(d.lab.Hosts[1], "cp -p /tmp/saved "+file) // an undo never overwrites what somebody else wrote
+	d.rollback(install)
+	for _, h := range d.lab.Hosts {
+		d.sh(h, "! test -e /var/lib/calroll/etcd-proxy")
+	}
+	d.unchanged(bare)
 }
 
 // runs are the recorded runs, oldest first.
@@ -181,8 +183,7 @@ func TestDCOSGatesStop(t *testing.T) {
 func TestDCOSCountsNodes(t *testing.T) {
 	d := newDCOS(t, 2)
 	d.set(func() { d.old = true })
-	// The second agent's node vanishes from etcd as soon as it is counted.
-	d.sh(d.lab.Hosts[0], "true")
+	// Only one of two agents is set up.
 	o := d.play(exitFailed, append(seedDCOS, "--limit", "node1", "-e", "wait_nodes_seconds=4")...)
 	for _, w := range []string{"G-31", "Calico has 1 nodes (node1) for 2 agents after 4 s", "look at calico-node"} {
 		if !strings.Contains(o.text, w) {
@@ -197,4 +198,55 @@ func TestDCOSCountsNodes(t *testing.T) {
 			t.Errorf("the run went on to %s", call)
 		}
 	}
+}
+
+// runUniverseCalico does what the Universe package does on agents: a proxy for etcd, and calico/node, which registers.
+func (d *dcosLab) runUniverseCalico() error {
+	for _, h := range d.lab.Hosts {
+		if err := h.WriteFile(d.Context(), "/opt/mesosphere/bin/calico-node", 0o755, d.program26()); err != nil {
+			return err
+		}
+		if err := h.WriteFile(d.Context(), "/opt/mesosphere/bin/etcd", 0o755, d.etcdProgram); err != nil {
+			return err
+		}
+		_, err := h.Sh(d.Context(), "systemd-run -q --unit=universe-proxy --property=Restart=always /opt/mesosphere/bin/etcd --proxy=on --discovery-srv=etcd.mesos"+
+			" --listen-client-urls=http://127.0.0.1:2379 --data-dir=/run/universe-proxy && sysctl -qw net.ipv4.conf.all.rp_filter=1 &&"+
+			" systemd-run -q --unit=universe-node --property=Restart=always --property=RestartSec=1 --property=StartLimitIntervalSec=0 --setenv=NODENAME=$(hostname) --setenv=CALICO_IPV4POOL_CIDR=192.168.0.0/16 /opt/mesosphere/bin/calico-node")
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *dcosLab) program26() []byte {
+	program, _ := os.ReadFile(d.calico26) // offer26 has read it before
+	return program
+}
+
+// TestDCOSFromUniverse: etcd, then Calico, both as packages; calroll touches no unit of the agents, but makes the network of Kubernetes.
+func TestDCOSFromUniverse(t *testing.T) {
+	d := newDCOS(t, 2)
+	d.set(func() { d.old = true })
+	args := []string{"-e", "dcos_install=universe", "-e", "dcos_smoke_test=false"}
+	d.play(exitOK, args...)
+	d.inOrder("package install etcd", "package install calico", "newcert", "agent", "package install kubernetes", "kubectl apply")
+	for _, h := range d.lab.Hosts {
+		if got := d.sh(h, "ls /opt/mesosphere/etc/dcos/network/cni | tr '\n' ' '"); got != "cni.conflist dcos.cni" {
+			t.Errorf("%s has the networks %s", h.Name, got)
+		}
+		d.sh(h, "! systemctl cat calico-node.service calroll-etcd-proxy.service 2>/dev/null")
+		sameJSON(t, d.sh(h, "cat /opt/mesosphere/etc/dcos/network/cni/cni.conflist"), kubeCNI("kubernetes", ""))
+	}
+	d.forget()
+	for host, changed := range d.play(exitOK, args...).changed() {
+		if changed != "0" {
+			t.Errorf("the second run changed %s: %s tasks", host, changed)
+		}
+	}
+	if got := d.called(); len(got) > 0 {
+		t.Errorf("the second run alters the cluster: %q", got)
+	}
+	d.rollback(d.runs()[0])
+	d.inOrder("package uninstall kubernetes", "package uninstall calico", "package uninstall etcd")
 }

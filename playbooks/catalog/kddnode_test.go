@@ -74,7 +74,7 @@ func container(t *testing.T, daemonSet object, name string) any {
 	return nil
 }
 
-func daemonSet(t *testing.T, vars string, facts ...string) object {
+func kddDaemonSet(t *testing.T, vars string, facts ...string) object {
 	t.Helper()
 	all := kddObjects(t, "calico_daemonset", "calico-node.yaml.j2", vars, facts...)
 	if len(all) != 1 {
@@ -134,6 +134,12 @@ var modernNodeEnv = map[string]string{
 	"NODENAME": "field spec.nodeName", "IP": "autodetect", "FELIX_HEALTHENABLED": "true",
 }
 
+// hostedEtcd are facts that make it K-08e: pods with the datastore in etcd, without TLS.
+const hostedEtcd = `
+datastore: etcd
+etcd_endpoints: ["http://10.0.0.9:2379", "http://10.0.0.10:2379"]
+`
+
 const ownPool = "manage_pool: false\n"
 
 // TestNodeEnv is what calico/node is told, exactly, in every option.
@@ -163,6 +169,10 @@ func TestNodeEnv(t *testing.T) {
 			with(lacking(modernNodeEnv, "FELIX_IPINIPMTU", "FELIX_VXLANMTU", "FELIX_WIREGUARDMTU"), "CLUSTER_TYPE=k8s,canal", "CALICO_NETWORKING_BACKEND=none",
 				"FELIX_IPTABLESREFRESHINTERVAL=60", "IP=", "USE_POD_CIDR=true", "CALICO_IPV4POOL_IPIP=Never", "CALICO_IPV4POOL_CIDR=10.244.0.0/16",
 				"FELIX_TYPHAK8SSERVICENAME=key canal-config/typha_service_name", "CALICO_CNI_SERVICE_ACCOUNT=field spec.serviceAccountName")},
+		"3.28 with etcd": {"", hostedEtcd,
+			with(lacking(modernNodeEnv, "DATASTORE_TYPE", "WAIT_FOR_DATASTORE", "NODENAME", "FELIX_TYPHAK8SSERVICENAME"),
+				"ETCD_ENDPOINTS=key calico-config/etcd_endpoints", "ETCD_CA_CERT_FILE=key calico-config/etcd_ca", "ETCD_KEY_FILE=key calico-config/etcd_key",
+				"ETCD_CERT_FILE=key calico-config/etcd_cert", "CALICO_K8S_NODE_REF=field spec.nodeName")},
 		"3.28 with a setting of Felix": {"felix_env: {FELIX_LOGSEVERITYSCREEN: debug}", "", with(modernNodeEnv, "FELIX_LOGSEVERITYSCREEN=debug")},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -170,7 +180,7 @@ func TestNodeEnv(t *testing.T) {
 			if !strings.Contains(vars, "manage_pool") {
 				vars = ownPool + vars
 			}
-			sameMap(t, "calico-node", env(container(t, daemonSet(t, vars, c.facts), "calico-node")), c.want)
+			sameMap(t, "calico-node", env(container(t, kddDaemonSet(t, vars, c.facts), "calico-node")), c.want)
 		})
 	}
 }
@@ -219,7 +229,7 @@ func TestNodeParts(t *testing.T) {
 			`{"exec":{"command":["/bin/calico-node","-felix-ready"]},"periodSeconds":10,"timeoutSeconds":10}`, "/opt/cni/bin/install"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ds := daemonSet(t, ownPool+c.vars, c.facts)
+			ds := kddDaemonSet(t, ownPool+c.vars, c.facts)
 			node := container(t, ds, "calico-node")
 			if ds["apiVersion"] != c.api {
 				t.Errorf("it is at %v, want %s", ds["apiVersion"], c.api)
@@ -261,7 +271,7 @@ func TestInstallCNI(t *testing.T) {
 		"option: flannel": {"CNI_CONF_NAME": "10-canal.conflist", "CNI_NETWORK_CONFIG": "key canal-config/cni_network_config", "KUBERNETES_NODE_NAME": "field spec.nodeName",
 			"CNI_MTU": "key canal-config/veth_mtu", "SLEEP": "false", "CALICO_CNI_SERVICE_ACCOUNT": "field spec.serviceAccountName"},
 	} {
-		sameMap(t, vars, env(container(t, daemonSet(t, vars), "install-cni")), want)
+		sameMap(t, vars, env(container(t, kddDaemonSet(t, vars), "install-cni")), want)
 	}
 }
 
@@ -288,6 +298,14 @@ func TestConfigMap(t *testing.T) {
 			{"type": "calico", "log_level": "info", "log_file_path": "/var/log/calico/cni/cni.log", "datastore_type": "kubernetes",
 			 "nodename": "__KUBERNETES_NODE_NAME__", "mtu": __CNI_MTU__, "ipam": {"type": "calico-ipam"}, "policy": {"type": "k8s"},
 			 "kubernetes": {"kubeconfig": "__KUBECONFIG_FILEPATH__"}},
+			{"type": "portmap", "snat": true, "capabilities": {"portMappings": true}},
+			{"type": "bandwidth", "capabilities": {"bandwidth": true}}]}`}},
+		"3.28 with etcd": {"", hostedEtcd, map[string]string{"typha_service_name": "none", "calico_backend": "bird", "veth_mtu": "0",
+			"etcd_endpoints": "http://10.0.0.9:2379,http://10.0.0.10:2379", "etcd_ca": "", "etcd_cert": "", "etcd_key": "", "cni_network_config": `{
+			"name": "k8s-pod-network", "cniVersion": "0.3.1", "plugins": [
+			{"type": "calico", "log_level": "info", "log_file_path": "/var/log/calico/cni/cni.log", "etcd_endpoints": "__ETCD_ENDPOINTS__",
+			 "etcd_key_file": "__ETCD_KEY_FILE__", "etcd_cert_file": "__ETCD_CERT_FILE__", "etcd_ca_cert_file": "__ETCD_CA_CERT_FILE__",
+			 "mtu": __CNI_MTU__, "ipam": {"type": "calico-ipam"}, "policy": {"type": "k8s"}, "kubernetes": {"kubeconfig": "__KUBECONFIG_FILEPATH__"}},
 			{"type": "portmap", "snat": true, "capabilities": {"portMappings": true}},
 			{"type": "bandwidth", "capabilities": {"bandwidth": true}}]}`}},
 		"3.28 canal": {"option: flannel\npool_cidr: 10.244.0.0/16\nflannel_iface: eth1\nmtu: 1400", "", map[string]string{"typha_service_name": "none", "veth_mtu": "1400",

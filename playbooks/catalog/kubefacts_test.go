@@ -94,7 +94,7 @@ func looked(pairs ...string) string {
 }
 
 func components(host, component, flags string) string {
-	return fmt.Sprintf("{item: [%s, %s], flags: {%s}}", host, component, flags)
+	return fmt.Sprintf("{item: [%s, %s], found: true, flags: {%s}}", host, component, flags)
 }
 
 func componentLooks(results ...string) string {
@@ -109,7 +109,7 @@ func TestKubeCIDR(t *testing.T) {
 		{"flag", kubeadm + componentLooks(api, components("node1", "kube-controller-manager", "v: '2'"), components("node3", "kube-controller-manager", "cluster-cidr: 10.3.0.0/16")),
 			`[{"cidr":"10.3.0.0/16","source":"the flag --cluster-cidr of kube-controller-manager on node3"},"10.96.0.0/12"]`},
 		{"kubeadm", kubeadm + componentLooks(components("node1", "kube-apiserver", "v: '2'")), `[{"cidr":"10.1.0.0/16","source":"the ConfigMap kube-system/kubeadm-config"},"10.2.0.0/16"]`},
-		{"nothing", looked() + componentLooks("{item: [node1, kube-apiserver], skipped: true}"), `[{"cidr":"","source":""},""]`},
+		{"nothing", looked() + componentLooks("{item: [node1, kube-apiserver], found: false, flags: {}}"), `[{"cidr":"","source":""},""]`},
 	} {
 		if got := kubeLook(t, "[kube_look_cidr, kube_look_service_cidr]", c.looks); got != c.want {
 			t.Errorf("%s: got %s, want %s", c.name, got, c.want)

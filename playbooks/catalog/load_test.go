@@ -25,11 +25,9 @@ type setup struct{}
 
 func (*setup) Run(context.Context, *tasks.Sys) (tasks.Result, error) { return tasks.Result{}, nil }
 
-var stubs tasks.Set
-
 // loader reads the catalogue as the run command does.
 func loader(env *expr.Env) *playbooks.Loader {
-	modules := node.Modules().Merge(action.Modules()).Merge(cluster.Modules()).Merge(tasks.Set{"setup": func() tasks.Module { return &setup{} }}).Merge(stubs)
+	modules := node.Modules().Merge(action.Modules()).Merge(cluster.Modules()).Merge(tasks.Set{"setup": func() tasks.Module { return &setup{} }})
 	return &playbooks.Loader{Files: playbooks.Files{Catalog: catalog.FS()}, Modules: playbooks.ModuleSet(modules),
 		CheckTemplate: env.Check, CheckCondition: env.CheckCondition}
 }

@@ -1,10 +1,12 @@
 package catalog_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/calroll/calroll/testenv"
+	"github.com/calroll/calroll/testenv/kube"
 )
 
 // TestGatesStopTheRun: a gate that closes on one host ends the run before any host is touched, and says where, what and what to do.
@@ -22,7 +24,10 @@ func TestGatesStopTheRun(t *testing.T) {
 		{name: "full disk", on: second, closed: "mkdir -p /opt/cni && mount -t tmpfs -o size=90m tmpfs /opt/cni", open: "umount /opt/cni && rmdir /opt/cni",
 			says: []string{"P-01 stop on " + second.Name + ":", "90 MB for /opt/cni/bin", "make room"}},
 	} {
-		t.Run(s.name, func(t *testing.T) { s.check(&network{T: t, lab: c.lab, site: c.site, exe: c.exe}) })
+		t.Run(s.name, func(t *testing.T) {
+			s.playbook = "calico-etcd"
+			s.check(&network{T: t, lab: c.lab, site: c.site, exe: c.exe})
+		})
 	}
 	if got := c.nodes(); len(got) > 0 {
 		t.Errorf("etcd has the nodes %s", got)
@@ -32,6 +37,8 @@ func TestGatesStopTheRun(t *testing.T) {
 // stop is a lab in which one gate ends the run.
 type stop struct {
 	name         string
+	playbook     string
+	cluster      *kube.Cluster // whose objects must stay the same; nil for none
 	args         []string
 	on           *testenv.Host
 	closed, open string // scripts that close the gate and open it again
@@ -40,8 +47,11 @@ type stop struct {
 
 func (s stop) check(c *network) {
 	c.sh(s.on, s.closed)
-	before := c.snapshots()
-	o := c.run(exitFailed, s.args...)
+	before, objects := c.snapshots(), s.objects(c)
+	o := c.calroll(append([]string{"run", s.playbook}, s.args...)...)
+	if o.code != exitFailed {
+		c.Errorf("the run ends with %d, not %d:\n%s", o.code, exitFailed, o.text)
+	}
 	for _, want := range s.says {
 		if !strings.Contains(o.text, want) {
 			c.Errorf("the run does not say %q:\n%s", want, o.text)
@@ -56,5 +66,24 @@ func (s stop) check(c *network) {
 		}
 	}
 	c.same(before, c.lab.Hosts...)
+	if diff := slices.DeleteFunc(objects.Diff(s.objects(c)), ownTaint); len(diff) > 0 {
+		c.Errorf("the cluster is not as it was:\n  %s", strings.Join(diff, "\n  "))
+	}
 	c.sh(s.on, s.open)
+}
+
+func (s stop) objects(c *network) testenv.Snapshot {
+	if s.cluster == nil {
+		return testenv.Snapshot{}
+	}
+	all, err := s.cluster.Objects(c.Context())
+	if err != nil {
+		c.Fatal(err)
+	}
+	return all
+}
+
+// ownTaint tells whether a difference is a taint of a node, which the control plane gives and takes.
+func ownTaint(line string) bool {
+	return strings.HasPrefix(line, "v1 nodes ") && strings.Contains(line, "spec.taints")
 }

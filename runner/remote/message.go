@@ -41,6 +41,7 @@ type Task struct {
 	Items   []Item `json:"items"` // one for a task without a loop
 	Check   bool   `json:"check,omitempty"`
 	Diff    bool   `json:"diff,omitempty"`
+	As      string `json:"as,omitempty"`      // as whom a module on the controller reads files of its host; "" is the login user
 	Handler bool   `json:"handler,omitempty"` // a handler's work is a refresh: undo fires it again instead of undoing it
 
 	// Undo are the steps that take back what a command alters.

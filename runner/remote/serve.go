@@ -20,12 +20,13 @@ import (
 // ServeOptions set up a helper.
 type ServeOptions struct {
 	Modules  tasks.Set
-	Kinds    tasks.Kinds // finds who restores what the modules altered
-	StateDir string      // where the journals are; "" is the identity's own place
-	SpoolDir string      // where large blobs are kept during the session; "" finds one
-	Scratch  string      // for the modules' temporary files; "" is the system's
-	Dial     tasks.Dial  // for modules that work here in a host's place; nil dials from here
-	Marker   string      // the random word that the controller chose
+	Kinds    tasks.Kinds    // finds who restores what the modules altered
+	StateDir string         // where the journals are; "" is the identity's own place
+	SpoolDir string         // where large blobs are kept during the session; "" finds one
+	Scratch  string         // for the modules' temporary files; "" is the system's
+	Dial     tasks.Dial     // for modules that work here in a host's place; nil dials from here
+	HostFile tasks.HostFile // likewise, for files of that host; nil reads here
+	Marker   string         // the random word that the controller chose
 
 	// QuietLimit ends the helper when the controller said nothing for so long: its host may have vanished without the link
 	// noticing, and a journal's lock must not be held for ever. Zero waits for ever.

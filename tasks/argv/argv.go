@@ -4,6 +4,7 @@
 //	argv.go  flags, and what they are in a list of words
 //	text.go  a text of words: a command line, the value of a variable
 //	unit.go  unit files and environment files of systemd
+//	toml.go  tables of TOML files
 //	pod.go   the command of a static pod's container
 package argv
 
@@ -73,6 +74,12 @@ func Merged(have, more string) string {
 		}
 	}
 	return strings.Join(list, ",")
+}
+
+// Without is a list with commas less the elements of another.
+func Without(have, less string) string {
+	gone := split(less)
+	return strings.Join(slices.DeleteFunc(split(have), func(e string) bool { return slices.Contains(gone, e) }), ",")
 }
 
 func split(list string) []string {

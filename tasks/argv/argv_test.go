@@ -198,3 +198,54 @@ func FuzzText(f *testing.F) {
 		}
 	})
 }
+
+const containerd = `# by hand
+version = 2
+
+[plugins]
+  [plugins."io.containerd.grpc.v1.cri"]
+    sandbox_image = "pause" # kept
+    [plugins."io.containerd.grpc.v1.cri".cni]
+      # folders
+      bin_dir = "/opt/cni/bin"   # gone with its line
+      max_conf_num = 1
+    [plugins."io.containerd.grpc.v1.cri".containerd]
+      bin_dirs = [
+        "not ours",
+      ]
+`
+
+// TestTOML: the lines of the keys change, and no other byte.
+func TestTOML(t *testing.T) {
+	cri := []string{"plugins", "io.containerd.grpc.v1.cri", "cni"}
+	bin := "      bin_dir = \"/opt/cni/bin\"   # gone with its line\n"
+	head := "    [plugins.\"io.containerd.grpc.v1.cri\".cni]\n"
+	tests := []struct {
+		name, text, old, now string
+		table                []string
+		want                 Settings
+	}{
+		{"a value", containerd, bin, "      bin_dir = \"/x\"\n", cri, Settings{"bin_dir": "/x"}},
+		{"the same value", containerd, "", "", cri, Settings{"bin_dir": "/opt/cni/bin"}},
+		{"a new key", containerd, head, head + "      conf_dir = \"/c\"\n", cri, Settings{"conf_dir": "/c"}},
+		{"a list for a text", containerd, head + "      # folders\n" + bin, head + "      bin_dirs = [\"/x\", \"/y\"]\n      # folders\n", cri, Settings{"bin_dir": nil, "bin_dirs": []string{"/x", "/y"}}},
+		{"a list of several lines", containerd, "      bin_dirs = [\n        \"not ours\",\n      ]\n", "      bin_dirs = [\"/z\"]\n", []string{"plugins", "io.containerd.grpc.v1.cri", "containerd"}, Settings{"bin_dirs": []string{"/z"}}},
+		{"a new table", "version = 3", "version = 3", "version = 3\n\n[plugins.\"io.containerd.cri.v1.runtime\".cni]\n  bin_dirs = [\"/x\"]\n", []string{"plugins", "io.containerd.cri.v1.runtime", "cni"}, Settings{"bin_dirs": []string{"/x"}, "bin_dir": nil}},
+		{"single quotes", "[plugins.'io.containerd.cri.v1.runtime'.cni]\nconf_dir = '/a'\n", "conf_dir = '/a'", "conf_dir = \"/b\"", []string{"plugins", "io.containerd.cri.v1.runtime", "cni"}, Settings{"conf_dir": "/b"}},
+	}
+	for _, tt := range tests {
+		got, err := EditTOML(tt.text, tt.table, tt.want)
+		if want := strings.Replace(tt.text, tt.old, tt.now, 1); err != nil || got != want {
+			t.Errorf("%s: %v\n%s\nwant\n%s", tt.name, err, got, want)
+			continue
+		}
+		if again, err := EditTOML(got, tt.table, tt.want); err != nil || again != got {
+			t.Errorf("%s, again: %v\n%s", tt.name, err, again)
+		}
+	}
+	for _, bad := range []string{"a = [", "plugins.cri.cni.bin_dir = \"/a\"\n", "[plugins]\ncri = {cni = {bin_dir = \"/a\"}}\n"} {
+		if got, err := EditTOML(bad, []string{"plugins", "cri", "cni"}, Settings{"bin_dir": "/x"}); err == nil {
+			t.Errorf("%q becomes %q", bad, got)
+		}
+	}
+}

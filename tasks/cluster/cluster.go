@@ -9,10 +9,18 @@ import "github.com/calroll/calroll/tasks"
 
 // Modules are the cluster modules. They take their way to the cluster from Sys.
 func Modules() tasks.Set {
-	return tasks.Set{"etcd": func() tasks.Module { return &Etcd{} }}
+	return tasks.Set{
+		"etcd":             func() tasks.Module { return &Etcd{} },
+		"k8s":              func() tasks.Module { return &K8s{} },
+		"k8s_info":         func() tasks.Module { return &K8sInfo{} },
+		"k8s_cluster_info": func() tasks.Module { return &K8sClusterInfo{} },
+		"k8s_drain":        func() tasks.Module { return &K8sDrain{} },
+		"k8s_exec":         func() tasks.Module { return &K8sExec{} },
+		"k8s_can_i":        func() tasks.Module { return &K8sCanI{} },
+	}
 }
 
-// Kinds are the restorers of what the modules alter; dial is their way to the clusters, nil dials from here.
-func Kinds(dial tasks.Dial) tasks.Kinds {
-	return tasks.Kinds{etcdKind: &etcdRestorer{dial: dial}}
+// Kinds are the restorers of what the modules alter; reach is their way to the clusters.
+func Kinds(reach tasks.Reach) tasks.Kinds {
+	return tasks.Kinds{etcdKind: &etcdRestorer{dial: reach.Dial}, etcd2Kind: &etcd2Restorer{dial: reach.Dial}, k8sKind: &k8sRestorer{reach: reach}}
 }

@@ -36,7 +36,7 @@ func newBed(t *testing.T, members int) *bed {
 		t.Fatal(err)
 	}
 	b := &bed{T: t, dir: filepath.Join(t.TempDir(), "runs")}
-	if b.etcd, err = artifacts.StartEtcd(t.Context(), artifacts.EtcdOptions{Programs: set, Members: members, TLS: true}); err != nil {
+	if b.etcd, err = artifacts.StartEtcd(t.Context(), artifacts.EtcdOptions{Programs: set, Members: members, TLS: true, V2: true}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -116,7 +116,7 @@ func TestEtcdKeysAndUndo(t *testing.T) {
 func (b *bed) undo(force bool) {
 	b.Helper()
 	b.journal.Close()
-	report, err := journal.Undo(b.Context(), b.dir, "run", journal.UndoOptions{Force: force}, cluster.Kinds(b.dial))
+	report, err := journal.Undo(b.Context(), b.dir, "run", journal.UndoOptions{Force: force}, cluster.Kinds(tasks.Reach{Dial: b.dial}))
 	if err != nil || report.OK() != force {
 		b.Errorf("undo (force %v): %+v, %v", force, report, err)
 	}

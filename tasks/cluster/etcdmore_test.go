@@ -26,7 +26,7 @@ func TestEtcdMemberStopped(t *testing.T) {
 		if report["is_leader"] == true {
 			leaders++
 		}
-		if report["reachable"] != true || !strings.HasPrefix(report["version"].(string), "3.") || report["says"] != "true" || report["v2"] != false || report["revision"].(int64) < 1 {
+		if report["reachable"] != true || !strings.HasPrefix(report["version"].(string), "3.") || report["says"] != "true" || report["v2"] != true || report["revision"].(int64) < 1 {
 			t.Errorf("a healthy endpoint: %v", report)
 		}
 	}
@@ -160,7 +160,7 @@ func TestEtcdCertificatesAsText(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.journal.Close()
-	report, err := journal.Undo(t.Context(), b.dir, "run", journal.UndoOptions{}, cluster.Kinds(b.dial))
+	report, err := journal.Undo(t.Context(), b.dir, "run", journal.UndoOptions{}, cluster.Kinds(tasks.Reach{Dial: b.dial}))
 	if err != nil || report.OK() || !strings.Contains(report.Items[0].Error, "CALROLL_ETCD_KEY_FILE") {
 		t.Errorf("undo without the key: %+v, %v", report, err)
 	}

@@ -52,7 +52,7 @@ func (*CSR) Rules() tasks.Rules {
 
 // Run makes the request unless the one that is there says the same.
 func (m *CSR) Run(ctx context.Context, sys *tasks.Sys) (r tasks.Result, err error) {
-	if err := m.open(); err != nil {
+	if err := m.open(sys); err != nil {
 		return r, err
 	}
 	if err := m.readSubject(); err != nil {

@@ -49,7 +49,7 @@ func sh(script string) step            { return step{sh: script} }
 
 // TestSameAsAnsible runs each case through ansible-playbook and through the modules.
 func TestSameAsAnsible(t *testing.T) {
-	cases := slices.Concat(fileCases, copyCases, lineCases, readCases, unarchiveCases, urlCases)
+	cases := slices.Concat(fileCases, copyCases, lineCases, readCases, unarchiveCases, urlCases, findCases)
 	serve(t)
 	theirs := runAnsible(t, cases)
 	for _, c := range cases {
@@ -407,7 +407,7 @@ func plainValue(v any, root string) any {
 			case "atime", "mtime", "ctime", "inode", "version", "dev":
 				continue
 			}
-			out[k] = plainValue(e, root)
+			out[strings.ReplaceAll(k, root, "@")] = plainValue(e, root)
 		}
 		return out
 	case []any:

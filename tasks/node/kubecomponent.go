@@ -23,7 +23,7 @@ type KubeComponent struct {
 	kubePlace
 	State    string   `arg:"state,choices=absent|present,default=present" doc:"whether the flags shall be there"`
 	Flags    any      `arg:"flags,required" doc:"a dictionary of flags and values, a list being one value with commas; or a list of name=value, whose order is that of missing flags; for absent their names are enough"`
-	Merge    []string `arg:"merge" doc:"flags that are lists with commas: the elements are added to those that are there"`
+	Merge    []string `arg:"merge" doc:"flags that are lists with commas: the elements are added to those that are there, or taken away from them"`
 	Strategy string   `arg:"strategy,choices=auto|network_args|extra_args_file|env_file|execstart|static_pod,default=auto" doc:"where missing flags go: $KUBELET_NETWORK_ARGS, $KUBELET_EXTRA_ARGS, a variable of an environment file, a restated ExecStart, or the static pod; auto takes the first that the host has"`
 
 	change argv.Change
@@ -35,16 +35,14 @@ func (m *KubeComponent) Run(ctx context.Context, sys *tasks.Sys) (r tasks.Result
 	if err != nil {
 		return r, fail("cannot use the flags: %v", err)
 	}
-	m.change = argv.Change{Set: flags, Merge: m.Merge}
-	if m.State == "absent" {
-		m.change = argv.Change{}
-		for _, f := range flags {
-			m.change.Remove = append(m.change.Remove, f.Name)
-		}
-	}
 	where, err := m.find(ctx, sys)
 	if err != nil {
 		return r, err
+	}
+	m.change = argv.Change{Set: flags, Merge: m.Merge}
+	if m.State == "absent" {
+		words, _ := where.configured(m.manifest())
+		m.change = absent(flags, m.Merge, argv.Flags(words))
 	}
 	r.Set("paths", []string{})
 	r.Set("restart_needed", false)
@@ -68,12 +66,28 @@ func (m *KubeComponent) Run(ctx context.Context, sys *tasks.Sys) (r tasks.Result
 	return r, nil
 }
 
+// absent takes flags away, and of lists their elements as long as others remain.
+func absent(flags []argv.Flag, lists []string, have map[string]string) (c argv.Change) {
+	for _, f := range flags {
+		rest := ""
+		if slices.Contains(lists, f.Name) {
+			rest = argv.Without(have[f.Name], f.Value)
+		}
+		if rest == "" {
+			c.Remove = append(c.Remove, f.Name)
+		} else {
+			c.Set = append(c.Set, argv.Flag{Name: f.Name, Value: rest})
+		}
+	}
+	return c
+}
+
 // satisfied tells whether the running program has what is wanted. What was just written it cannot have.
 func (m *KubeComponent) satisfied(words, written []string) bool {
 	have := argv.Flags(words)
 	for _, f := range m.change.Set {
 		value, ok := have[f.Name]
-		if !ok || value != f.Value && (!slices.Contains(m.Merge, f.Name) || argv.Merged(value, f.Value) != value) {
+		if !ok || value != f.Value && (!slices.Contains(m.change.Merge, f.Name) || argv.Merged(value, f.Value) != value) {
 			return false
 		}
 	}
@@ -225,7 +239,7 @@ func (e *unitEdit) set(target *argSlot) {
 	running := argv.Flags(e.running)
 	for _, f := range e.change.Set {
 		have, configured := e.flags()[f.Name]
-		if slices.Contains(e.Merge, f.Name) {
+		if slices.Contains(e.change.Merge, f.Name) {
 			f.Value = argv.Merged(have, f.Value)
 		}
 		if !configured && e.unit.Base() != e.Component && running[f.Name] == f.Value {

@@ -24,7 +24,7 @@ func (m *KubeComponentInfo) Run(ctx context.Context, sys *tasks.Sys) (r tasks.Re
 	if err != nil {
 		return r, err
 	}
-	words, sources := where.configured(m)
+	words, sources := where.configured(m.manifest())
 	running := m.running(ctx, sys)
 	if running != nil {
 		words = running
@@ -52,8 +52,8 @@ func (m *KubeComponentInfo) Run(ctx context.Context, sys *tasks.Sys) (r tasks.Re
 
 // kubePlace names a program of Kubernetes, and where its arguments may be.
 type kubePlace struct {
-	Component string     `arg:"component,choices=kubelet|kube-proxy|kube-apiserver|kube-controller-manager|kube-scheduler,required" doc:"the program"`
-	Unit      string     `arg:"unit" doc:"its unit; default <component>.service"`
+	Component string     `arg:"component,choices=kubelet|kube-proxy|kube-apiserver|kube-controller-manager|kube-scheduler|cri-dockerd,required" doc:"the program"`
+	Unit      string     `arg:"unit" doc:"its unit; default <component>.service, of cri-dockerd cri-docker.service"`
 	Manifest  tasks.Path `arg:"manifest" doc:"the manifest of its static pod; default /etc/kubernetes/manifests/<component>.yaml"`
 	DropIn    string     `arg:"dropin,default=20-calroll.conf" doc:"name of the drop-in that restates what unit files say"`
 }
@@ -61,6 +61,9 @@ type kubePlace struct {
 func (p *kubePlace) unit() string {
 	if p.Unit != "" {
 		return tasks.UnitName(p.Unit)
+	}
+	if p.Component == "cri-dockerd" {
+		return "cri-docker.service"
 	}
 	return p.Component + ".service"
 }
@@ -94,7 +97,7 @@ func (k kubeArgs) kind() string {
 }
 
 // configured are the words that the program gets when it starts, and where each flag is written.
-func (k kubeArgs) configured(m *KubeComponentInfo) (words []string, sources map[string]string) {
+func (k kubeArgs) configured(manifest string) (words []string, sources map[string]string) {
 	sources = map[string]string{}
 	note := func(words []string, path string) {
 		for name := range argv.Flags(words) {
@@ -104,7 +107,7 @@ func (k kubeArgs) configured(m *KubeComponentInfo) (words []string, sources map[
 	switch {
 	case k.pod != nil:
 		words = k.pod.Argv()
-		note(words, m.manifest())
+		note(words, manifest)
 	case k.unit != nil:
 		words = k.unit.Argv()
 		note(argv.Words(k.unit.Exec), k.unit.Where)

@@ -23,10 +23,10 @@ type pemArgs struct {
 	old  []byte // nil: there is no file
 }
 
-// open looks at what is there. The folder must exist.
-func (m *pemArgs) open() error {
+// open looks at what is there. The folder must exist; in check mode a task before may be the one that makes it.
+func (m *pemArgs) open(sys *tasks.Sys) error {
 	m.path = m.Path.Expand()
-	if dir := filepath.Dir(m.path); !isDir(dir) {
+	if dir := filepath.Dir(m.path); !isDir(dir) && (!sys.Check() || m.State == "absent") {
 		return fail("The directory %s does not exist or the file is not a directory", dir)
 	}
 	raw, err := os.ReadFile(m.path)

@@ -30,7 +30,7 @@ func (*PrivateKey) Rules() tasks.Rules {
 
 // Run makes the key unless the one that is there may stay.
 func (m *PrivateKey) Run(ctx context.Context, sys *tasks.Sys) (r tasks.Result, err error) {
-	if err := m.open(); err != nil {
+	if err := m.open(sys); err != nil {
 		return r, err
 	}
 	if m.State == "absent" {

@@ -55,7 +55,7 @@ func (*X509Certificate) Rules() tasks.Rules {
 
 // Run makes the certificate unless the one that is there is it.
 func (m *X509Certificate) Run(ctx context.Context, sys *tasks.Sys) (r tasks.Result, err error) {
-	if err := m.open(); err != nil {
+	if err := m.open(sys); err != nil {
 		if m.State == "absent" { // where there is no folder there is no certificate
 			m.answer(&r, "certificate", nil)
 			m.describe(&r)

@@ -1,6 +1,7 @@
 package artifacts
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 // imageSpec is one of Calico's images. Its Go programs make up the top layer; only the node image has a layer below.
 type imageSpec struct {
 	name     string            // with the repository before it, without a tag
-	own      bool              // the lab's own: its tag is not Calico's version
+	version  string            // its tag; empty for Calico's version
 	programs map[string]string // path in the image -> program
 	config   image.Config
 	base     bool // on top of nodeBase
@@ -44,21 +45,21 @@ var imageSpecs = map[Part]imageSpec{
 	TyphaImage: {name: "calico/typha",
 		programs: map[string]string{"usr/bin/calico-typha": "calico-typha"},
 		config:   image.Config{Env: []string{usualPath}, Cmd: []string{"/usr/bin/calico-typha"}}},
-	PauseImage: {name: "lab/pause", own: true,
+	// flanneld calls iptables and ip, which are in the base of calico/node.
+	FlannelImage: {name: "flannel/flannel", version: FlannelVersion, base: true,
+		programs: map[string]string{"opt/bin/flanneld": "flanneld"},
+		config:   image.Config{Env: []string{usualPath}, Entrypoint: []string{"/opt/bin/flanneld"}}},
+	PauseImage: {name: "lab/pause", version: podVersion,
 		programs: map[string]string{"pod": "pod"},
 		config:   image.Config{Entrypoint: []string{"/pod", "pause"}}},
-	PodImage: {name: "lab/pod", own: true,
+	PodImage: {name: "lab/pod", version: podVersion,
 		programs: map[string]string{"pod": "pod"},
 		config:   image.Config{Entrypoint: []string{"/pod"}, Cmd: []string{"serve"}}},
 }
 
 // ImageTag is the name under which an engine knows a loaded image: calico/node:v3.28.5. version is Calico's; images of others have their own.
 func ImageTag(p Part, version string) string {
-	s := imageSpecs[p]
-	if s.own {
-		version = podPin().version
-	}
-	return s.name + ":" + version
+	return imageSpecs[p].name + ":" + cmp.Or(imageSpecs[p].version, version)
 }
 
 // Image returns the archive of an image part, if the set has it.
@@ -96,13 +97,8 @@ func (b *builder) image(ctx context.Context, p Part) error {
 // inputs are the keys of the pins that a part's programs come from.
 func (b *builder) inputs(n need) []string {
 	var keys []string
-	for _, from := range []struct {
-		pin      string
-		programs []string
-	}{{"calico", n.calico}, {"cni", n.cni}, {"pod", n.pod}} {
-		if len(from.programs) > 0 {
-			keys = append(keys, b.keys[from.pin])
-		}
+	for _, step := range n.steps(b.set.Calico) {
+		keys = append(keys, b.keys[step.pin.name])
 	}
 	return keys
 }

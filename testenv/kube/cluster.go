@@ -57,6 +57,9 @@ type Options struct {
 
 	// Calico is the versions of Calico whose images the nodes have already; empty means artifacts.CalicoVersion.
 	Calico []string
+
+	// Flannel has the nodes have flannel's image too.
+	Flannel bool
 }
 
 func (o *Options) complete() {
@@ -87,7 +90,11 @@ func Build(ctx context.Context, o Options, progress func(string)) ([]*artifacts.
 	o.complete()
 	var sets []*artifacts.Set
 	for _, version := range o.Calico {
-		set, err := artifacts.Build(ctx, artifacts.ForCluster(version), artifacts.Options{Progress: progress})
+		request := artifacts.ForCluster(version)
+		if o.Flannel {
+			request.Parts = append(request.Parts, artifacts.FlannelImage)
+		}
+		set, err := artifacts.Build(ctx, request, artifacts.Options{Progress: progress})
 		if err != nil {
 			return nil, err
 		}
@@ -145,7 +152,8 @@ func raise(ctx context.Context, lab *testenv.Lab, o Options, sets []*artifacts.S
 	if err := c.waitControllers(ctx); err != nil {
 		return nil, err
 	}
-	return c, lab.SetVars(map[string]any{"kubeconfig": lab.KubeconfigFile(), "k8s_api_endpoint": c.Server, "pool_cidr": ClusterCIDR})
+	return c, lab.SetVars(map[string]any{"kubeconfig": lab.KubeconfigFile(), "k8s_api_endpoint": c.Server, "pool_cidr": ClusterCIDR,
+		"smoke_test": map[string]any{"image": artifacts.ImageTag(artifacts.PodImage, ""), "command": []string{"/pod", "serve"}, "get": []string{"/pod", "get"}}})
 }
 
 // makeAuthorities makes the certificates that come before all others, and this machine's way in.

@@ -14,7 +14,7 @@ import (
 
 // A cluster of both kinds of nodes is real in all that playbooks look at, and wants nothing but a network.
 func TestCluster(t *testing.T) {
-	c := kube.ForTest(t, kube.Options{Kubelets: []kube.Kubelet{kube.Containerd, kube.Dockershim}})
+	c := kube.ForTest(t, kube.Options{Kubelets: []kube.Kubelet{kube.Containerd, kube.Dockershim}, Flannel: true})
 	t.Run("nodes want a network", func(t *testing.T) { wantNetwork(t, c) })
 	t.Run("rights and aggregation", func(t *testing.T) { rights(t, c) })
 	t.Run("images are there", func(t *testing.T) { hasImages(t, c) })
@@ -111,6 +111,14 @@ func network(t *testing.T, c *kube.Cluster) {
 			t.Errorf("%s asked %s: %q %v", p.Name, other.Name, got, err)
 		}
 	}
+	if err := c.RoutePods(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pods {
+		if out, err := c.Control.Output(t.Context(), "curl", "-sS", "--max-time", "5", p.URL()); err != nil || !strings.HasPrefix(out, p.Name+"\n") {
+			t.Errorf("the control plane asked %s: %q %v", p.Name, out, err)
+		}
+	}
 	keeps(t, pods[0], pods[1])
 }
 
@@ -160,8 +168,31 @@ func objects(t *testing.T, c *kube.Cluster) {
 	}
 }
 
-// comesAndGoes adds a node to the running cluster and takes it away again.
+// hosts are pictures of all hosts of the cluster.
+func hosts(t *testing.T, c *kube.Cluster) map[string]testenv.Snapshot {
+	t.Helper()
+	all := map[string]testenv.Snapshot{}
+	for _, h := range c.Lab.Hosts {
+		s, err := h.Snapshot(t.Context(), testenv.Watch{Paths: []string{"/etc", "/opt", "/usr/local", "/var/lib/cni"}, Units: []string{"kubelet", "kube-proxy"},
+			Sysctls: []string{"net.ipv4.ip_forward"}, Links: true, Routes: true, Rules: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[h.Name] = s
+	}
+	return all
+}
+
+// comesAndGoes adds a node to the running cluster and takes it away again. Nothing stays of that on the other hosts, and nothing moves by itself there.
 func comesAndGoes(t *testing.T, c *kube.Cluster) {
+	before := hosts(t, c)
+	defer func() {
+		for name, s := range hosts(t, c) {
+			if diff := before[name].Diff(s); len(diff) > 0 {
+				t.Errorf("%s is not what it was: %q", name, diff)
+			}
+		}
+	}()
 	h, err := c.AddNode(t.Context(), kube.Containerd)
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,9 +26,9 @@ var (
 	withoutDocker string
 )
 
-// images are the parts whose images every node has.
+// images are the parts whose images every node has, if they were asked for.
 var images = []artifacts.Part{artifacts.PauseImage, artifacts.PodImage, artifacts.NodeImage, artifacts.CNIImage,
-	artifacts.KubeControllersImage, artifacts.TyphaImage}
+	artifacts.KubeControllersImage, artifacts.TyphaImage, artifacts.FlannelImage}
 
 // Images are the names of the images that every node has.
 func (c *Cluster) Images() []string {
@@ -35,6 +36,9 @@ func (c *Cluster) Images() []string {
 	var names []string
 	for _, set := range c.sets {
 		for _, p := range images {
+			if _, ok := set.Image(p); !ok {
+				continue
+			}
 			if name := artifacts.ImageTag(p, set.Calico); !seen[name] {
 				seen[name], names = true, append(names, name)
 			}
@@ -106,14 +110,15 @@ func (c *Cluster) nodeFiles(h *testenv.Host, k Kubelet) ([]testenv.File, error) 
 	if err != nil {
 		return nil, err
 	}
-	files := append(serving,
-		testenv.File{Path: pkiDir + "/ca.crt", Mode: 0o644, Content: c.PKI.CA.CertPEM()},
-		testenv.File{Path: etc + "/kubelet.conf", Mode: 0o600, Content: kubelet},
-		testenv.File{Path: "/var/lib/kube-proxy/kubeconfig.conf", Mode: 0o600, Content: proxy},
-		testenv.File{Path: "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf", Mode: 0o644, Content: kubeletDropIn},
-		testenv.File{Path: "/etc/sysctl.d/99-kubernetes.conf", Mode: 0o644, Content: []byte("net.ipv4.ip_forward = 1\n")},
-		unit("kube-proxy", "network.target", "/usr/bin/kube-proxy", proxyFlags("/var/lib/kube-proxy/kubeconfig.conf")))
-	return append(files, kubeletFiles(k, address)...), nil
+	files := []testenv.File{
+		{Path: pkiDir + "/ca.crt", Mode: 0o644, Content: c.PKI.CA.CertPEM()},
+		{Path: etc + "/kubelet.conf", Mode: 0o600, Content: kubelet},
+		{Path: "/var/lib/kube-proxy/kubeconfig.conf", Mode: 0o600, Content: proxy},
+		{Path: "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf", Mode: 0o644, Content: kubeletDropIn},
+		{Path: "/etc/sysctl.d/99-kubernetes.conf", Mode: 0o644, Content: []byte("net.ipv4.ip_forward = 1\n")},
+		unit("kube-proxy", "network.target", "/usr/bin/kube-proxy", proxyFlags("/var/lib/kube-proxy/kubeconfig.conf")),
+	}
+	return slices.Concat(files, serving, kubeletFiles(k, address)), nil
 }
 
 // kubeletFiles are the unit, the configuration and the arguments of a kubelet, and the configuration of its runtime.
@@ -138,7 +143,7 @@ func kubeletFiles(k Kubelet, address string) []testenv.File {
 const pauseImage = "lab/pause:v1"
 
 // joinWithin bounds how long a node may take until it has told the API what it is.
-const joinWithin = 2 * time.Minute
+const joinWithin = 5 * time.Minute
 
 // join starts a prepared node and returns once all that the node lacks is a network, if that.
 func (c *Cluster) join(ctx context.Context, h *testenv.Host) error {

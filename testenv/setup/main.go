@@ -26,6 +26,8 @@ var forTests = []testenv.Tool{
 	{File: python + "netaddr/__init__.py", Package: "python3-netaddr"},
 	{File: python + "jmespath/__init__.py", Package: "python3-jmespath"},
 	{File: python + "passlib/__init__.py", Package: "python3-passlib"},
+	{Program: "gcc", Package: "gcc"}, // flanneld has C in it
+	{File: "/usr/include/stdlib.h", Package: "libc6-dev"},
 	{Program: "sudo", Package: "sudo"},
 	{Program: "xz", Package: "xz-utils"},
 	{Program: "unzip", Package: "unzip"},
@@ -72,6 +74,6 @@ func setup(ctx context.Context, purpose string) error {
 	if _, err := site.Build(ctx, say); err != nil || purpose == "demo" || purpose == "lab" {
 		return err
 	}
-	_, err := kube.Build(ctx, kube.Options{Calico: site.Versions}, say)
+	_, err := kube.Build(ctx, kube.Options{Calico: site.Versions, Flannel: purpose == "test"}, say)
 	return err
 }
