@@ -25,6 +25,7 @@ var forTests = []testenv.Tool{
 	{File: python + "netaddr/__init__.py", Package: "python3-netaddr"},
 	{File: python + "jmespath/__init__.py", Package: "python3-jmespath"},
 	{File: python + "passlib/__init__.py", Package: "python3-passlib"},
+	{File: python + "kubernetes/__init__.py", Package: "python3-kubernetes"}, // what the collection kubernetes.core imports
 	{Program: "sudo", Package: "sudo"},
 	{Program: "xz", Package: "xz-utils"},
 	{Program: "unzip", Package: "unzip"},
