@@ -459,3 +459,11 @@ func TestKubeconfig(t *testing.T) {
 		"  - name: calico-context", "    context:", "      cluster: local", "      user: calico", "current-context: calico-context",
 	})
 }
+
+// TestManagedPoolEnv: where the playbook makes the pool, calico/node is told to make none, and of what kind it would be is not said.
+func TestManagedPoolEnv(t *testing.T) {
+	env := rendered(t, "calico_node", "calico.env.j2", modernVars)
+	if !strings.Contains(env, "\nNO_DEFAULT_POOLS=true\n") || strings.Contains(env, "CALICO_IPV4POOL_") {
+		t.Errorf("calico/node makes a pool of its own:\n%s", env)
+	}
+}
