@@ -10,9 +10,13 @@ import "github.com/calroll/calroll/tasks"
 // Modules are the cluster modules. They take their way to the cluster from Sys.
 func Modules() tasks.Set {
 	return tasks.Set{
-		"etcd":     func() tasks.Module { return &Etcd{} },
-		"k8s":      func() tasks.Module { return &K8s{} },
-		"k8s_info": func() tasks.Module { return &K8sInfo{} },
+		"etcd":             func() tasks.Module { return &Etcd{} },
+		"k8s":              func() tasks.Module { return &K8s{} },
+		"k8s_info":         func() tasks.Module { return &K8sInfo{} },
+		"k8s_cluster_info": func() tasks.Module { return &K8sClusterInfo{} },
+		"k8s_drain":        func() tasks.Module { return &K8sDrain{} },
+		"k8s_exec":         func() tasks.Module { return &K8sExec{} },
+		"k8s_can_i":        func() tasks.Module { return &K8sCanI{} },
 	}
 }
 

@@ -80,7 +80,7 @@ func (m *K8s) Run(ctx context.Context, sys *tasks.Sys) (tasks.Result, error) {
 		return tasks.Result{}, err
 	}
 	defer k.close()
-	w := &k8sWork{K8s: m, kube: k, sys: sys, planned: map[string]bool{}}
+	w := &k8sWork{K8s: m, kube: k, sys: sys}
 	outcomes := make([]outcome, len(all))
 	for _, d := range sorted(all, m.State == "absent") {
 		o := w.one(ctx, d)
@@ -143,8 +143,7 @@ func (o outcome) values() map[string]any {
 type k8sWork struct {
 	*K8s
 	*kube
-	sys     *tasks.Sys
-	planned map[string]bool // namespaces and kinds that check mode says would be there by now
+	sys *tasks.Sys
 }
 
 // one brings one definition about.
@@ -152,7 +151,8 @@ func (w *k8sWork) one(ctx context.Context, d definition) outcome {
 	r, err := w.find(d.apiVersion(), d.kind())
 	var none errNoKind
 	switch {
-	case errors.As(err, &none) && w.State == "absent" && w.planned["gone "+d.apiVersion()]:
+	case errors.As(err, &none) && w.State == "absent" && d.rank() == rankCustom: // nor can there be such an object
+		w.sys.Warn("%s is not there: there is nothing of kind %s to delete", d.apiVersion(), d.kind())
 		return outcome{method: "delete"}
 	case errors.As(err, &none) && w.sys.Check() && w.State == "present" && d.rank() == rankCustom:
 		w.sys.Warn("%s is not there yet: that %s would be accepted is not certain", d.kind(), d.named())

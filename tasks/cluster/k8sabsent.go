@@ -169,7 +169,6 @@ func (w *k8sWork) customResources(ctx context.Context, crd *unstructured.Unstruc
 	if version == "" {
 		return nil
 	}
-	w.planned["gone "+group+"/"+version] = true
 	r := resource{GroupVersionResource: schema.GroupVersionResource{Group: group, Version: version, Resource: plural}, kind: kind, namespaced: scope == "Namespaced"}
 	n, err := w.recordAll(ctx, r, "")
 	if n > 0 {

@@ -155,7 +155,9 @@ func (k *kube) forget(apiVersion string) { delete(k.known, apiVersion) }
 func pick(list []metav1.APIResource, apiVersion, name string) (resource, bool) {
 	for _, match := range []func(metav1.APIResource) bool{
 		func(r metav1.APIResource) bool { return r.Kind == name },
-		func(r metav1.APIResource) bool { return r.Name == name || r.SingularName != "" && r.SingularName == name },
+		func(r metav1.APIResource) bool {
+			return r.Name == name || r.SingularName != "" && r.SingularName == name
+		},
 		func(r metav1.APIResource) bool { return slices.Contains(r.ShortNames, name) },
 	} {
 		for _, r := range list {

@@ -15,6 +15,7 @@ import (
 
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
 
 	"github.com/calroll/calroll/tasks"
 )
@@ -140,7 +141,7 @@ func documentsIn(from string, text []byte) ([]map[string]any, error) {
 			return all, nil
 		}
 		if err == nil {
-			doc, err = utilyaml.ToJSON(doc)
+			doc, err = yaml.YAMLToJSON(doc)
 		}
 		var m map[string]any
 		if err == nil {

@@ -46,7 +46,7 @@ func (m *Command) Run(ctx context.Context, sys *tasks.Sys) (tasks.Result, error)
 	}
 	c := call{commandArgs: m.commandArgs, argv: m.Argv, shown: m.Argv, strip: m.StripEmptyEnds}
 	if len(m.Argv) == 0 {
-		words, err := splitWords(m.Cmd)
+		words, err := tasks.SplitWords(m.Cmd)
 		if err != nil {
 			return tasks.Result{}, fail("cannot split the command into words: %v: %s", err, m.Cmd)
 		}

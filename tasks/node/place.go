@@ -181,7 +181,7 @@ func validator(sys *tasks.Sys, command string) (func(context.Context, string) er
 		return nil, fail("validate must contain %%s: %s", command)
 	}
 	return func(ctx context.Context, tmp string) error {
-		argv, err := splitWords(strings.ReplaceAll(command, "%s", quoteWord(tmp)))
+		argv, err := tasks.SplitWords(strings.ReplaceAll(command, "%s", quoteWord(tmp)))
 		if err != nil {
 			return fail("cannot read the validate command: %v", err)
 		}

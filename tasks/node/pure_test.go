@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/calroll/calroll/tasks"
 )
 
 func TestExpand(t *testing.T) {
@@ -26,7 +28,7 @@ func TestExpand(t *testing.T) {
 func TestShellJoin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		words := rapid.SliceOfN(rapid.StringMatching(`[a-zA-Z0-9 '"\\$*~./=-]{0,6}`), 1, 5).Draw(t, "words")
-		got, err := splitWords(shellJoin(words))
+		got, err := tasks.SplitWords(shellJoin(words))
 		if err != nil || !reflect.DeepEqual(got, words) {
 			t.Fatalf("%q becomes %q: %v", words, got, err)
 		}

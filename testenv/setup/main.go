@@ -28,6 +28,7 @@ var forTests = []testenv.Tool{
 	{File: python + "passlib/__init__.py", Package: "python3-passlib"},
 	{Program: "gcc", Package: "gcc"}, // flanneld has C in it
 	{File: "/usr/include/stdlib.h", Package: "libc6-dev"},
+	{File: python + "kubernetes/__init__.py", Package: "python3-kubernetes"}, // what the collection kubernetes.core imports
 	{Program: "sudo", Package: "sudo"},
 	{Program: "xz", Package: "xz-utils"},
 	{Program: "unzip", Package: "unzip"},
