@@ -31,6 +31,10 @@ lint: ## vet and golangci-lint, pinned in .ci/tools
 	$(GO) vet $(PACKAGES)
 	$(GO) tool -modfile=.ci/tools/go.mod golangci-lint run
 
+.PHONY: docs
+docs: ## write the generated parts of docs/: the coverage ledger and the tables of variables
+	$(GO) run ./testenv/docs
+
 .PHONY: demo
 demo: build ## install Calico on three throw-away hosts, break an upgrade, watch it roll back (takes everything away again)
 	@$(GO) run ./testenv/setup -for demo

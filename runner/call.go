@@ -191,7 +191,7 @@ func (c *call) act(ctx context.Context, p *prepared, raw *value.Dict) (*result, 
 			return &f, nil
 		}
 		if a.Forward == nil {
-			return &result{Result: a.Result, facts: a.Facts, factsAsVars: a.Vars, keep: a.Keep, verbose: a.Verbose, table: a.Table}, nil
+			return &result{Result: a.Result, facts: a.Facts, factsAsVars: a.Vars, keep: a.Keep, verbose: a.Verbose, table: a.Table, join: a.Join}, nil
 		}
 		p.module, p.args, p.blobs, p.finish = a.Forward.Module, a.Forward.Args, a.Forward.Blobs, a.Forward.Finish
 	}

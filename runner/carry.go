@@ -97,7 +97,7 @@ func (p *play) match() (hosts []*inventory.Host, matched []string, err error) {
 		limits = append(limits, p.o.Limit)
 	}
 	hosts, err = p.o.Inventory.Match(joinPatterns(patterns), limits...)
-	if err != nil {
+	if err != nil && (!p.grown || !errors.As(err, new(*inventory.UnknownNames))) {
 		return nil, nil, hostProblem(p.def.Pos, joinPatterns(patterns), err)
 	}
 	for _, h := range hosts {

@@ -38,7 +38,8 @@ func (p *play) chosen(t *playbooks.Task) bool {
 }
 
 func (p *play) node(t *playbooks.Task, extra *value.Dict) *machine.Node {
-	n := &machine.Node{Name: t.Name.Text(), Ref: &ref{t, extra}, RunOnce: p.constant(t.RunOnce), AnyErrorsFatal: p.constant(t.AnyErrorsFatal),
+	once := p.constant(t.RunOnce) || t.Module == "add_host" // which is for the inventory, and not for a host
+	n := &machine.Node{Name: t.Name.Text(), Ref: &ref{t, extra}, RunOnce: once, AnyErrorsFatal: p.constant(t.AnyErrorsFatal),
 		IgnoreErrors: p.constant(t.IgnoreErrors)}
 	if raw, _ := t.Args.Var("_raw_params"); t.Module == "meta" && raw == "flush_handlers" {
 		n.Kind = machine.Flush

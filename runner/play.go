@@ -9,6 +9,7 @@ import (
 	"github.com/calroll/calroll/playbooks/expr"
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/playbooks/value"
+	"github.com/calroll/calroll/runner/action"
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/machine"
 	"github.com/calroll/calroll/tasks"
@@ -226,12 +227,13 @@ func (p *play) implicit(t *playbooks.Task, want machine.Run) []machine.Output {
 
 // apply adds what the hosts answered to the variables. With run_once the first host's answer is everybody's.
 func (p *play) apply(r *ref, want machine.Run, outcomes []outcome) {
+	p.joinAll(outcomes)
 	for _, o := range outcomes {
 		if o.passed {
 			continue
 		}
 		to := []string{o.host.name}
-		if want.Node.RunOnce {
+		if want.Node.RunOnce && (r.task.Module != "add_host" || p.constant(r.task.RunOnce)) {
 			to = want.For
 		}
 		for _, name := range to {
@@ -269,6 +271,41 @@ func (p *play) applyTo(name string, t *playbooks.Task, o outcome) {
 	if o.result.Failed && !o.ignored && name == o.host.name && p.machine.Rescuable(name) {
 		hv.SetFacts(value.NewDict("ansible_failed_task", taskVars(t), "ansible_failed_result", o.result.vars()))
 	}
+}
+
+// joinAll carries out what add_host and group_by answered. A circle of groups is a failure of its host.
+func (p *play) joinAll(outcomes []outcome) {
+	for i, o := range outcomes {
+		if o.passed {
+			continue
+		}
+		for _, r := range o.result.each() {
+			if r.join == nil || r.Failed {
+				continue
+			}
+			if err := p.join(o.host.name, r.join); err != nil {
+				outcomes[i].result = failure(err)
+			}
+		}
+	}
+}
+
+// join lets a host join groups; plays to come, and the variables of tasks to come, see it.
+func (p *play) join(name string, j *action.Join) error {
+	inv := p.o.Inventory
+	if j.Host != "" {
+		name = j.Host
+	}
+	for _, g := range j.Groups {
+		if _, err := inv.AddGroup(g, j.Parents...); err != nil {
+			return err
+		}
+	}
+	h := inv.AddHost(name, j.Groups...)
+	h.Vars.PutAll(value.NewVars(j.Vars, source.Pos{}))
+	p.grown = true
+	p.world.InventoryChanged()
+	return nil
 }
 
 // each are the results of a loop's items, or the result itself.

@@ -8,6 +8,7 @@ import (
 	"github.com/calroll/calroll/playbooks/expr"
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/playbooks/value"
+	"github.com/calroll/calroll/runner/action"
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/tasks"
 )
@@ -27,6 +28,7 @@ type result struct {
 	includes      []*inclusion // of a loop over includes
 	verbose       bool
 	table         *event.Table
+	join          *action.Join // set by add_host or group_by
 	retried       bool
 	via           string   // the host it was delegated to
 	items         []result // of a loop

@@ -73,6 +73,7 @@ type run struct {
 	loader  *playbooks.Loader
 	env     *expr.Env
 	actions map[string]action.Action
+	grown   bool // a task has added hosts or groups: names of later plays may be none of the inventory's
 	world   *vars.World
 	modules tasks.Set
 	fleet   *fleet
@@ -134,20 +135,32 @@ func checkHosts(o Options, books []*playbooks.Playbook) error {
 			errs = append(errs, fmt.Errorf("cannot use --limit %s: %w", o.Limit, err))
 		}
 	}
+	grows := false
 	for _, b := range books {
 		for _, p := range b.Plays {
 			for _, h := range p.Hosts {
 				pattern, ok := h.Constant()
-				if !ok {
+				if !ok || grows {
 					continue
 				}
 				if _, err := o.Inventory.Match(pattern); err != nil {
 					errs = append(errs, hostProblem(h.Pos, pattern, err))
 				}
 			}
+			grows = grows || joinsHosts(p)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// joinsHosts tells whether a play has tasks that add hosts or groups: names that later plays use need not exist before the run.
+func joinsHosts(p *playbooks.Play) bool {
+	for t := range p.Leaves() {
+		if t.Module == "add_host" || t.Module == "group_by" {
+			return true
+		}
+	}
+	return false
 }
 
 func begin(o Options) (*run, error) {

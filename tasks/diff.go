@@ -13,7 +13,7 @@ const maxDiff = 104448
 
 // addContentDiff shows old and new content where both are texts of a size that somebody would read.
 func (w *fileWrite) addContentDiff(ctx context.Context) error {
-	if !w.WantDiff() {
+	if !w.WantDiff() || w.opts.Secret {
 		return nil
 	}
 	d := Diff{BeforeHeader: w.place.path, AfterHeader: w.opts.Header}

@@ -21,6 +21,8 @@ type Cmd struct {
 	Dir   string            // "" is the helper's
 	Env   map[string]string // added to the helper's and the task's environment
 	Stdin []byte
+	// Without are beginnings of names of variables that the program does not get, whoever set them.
+	Without []string
 	// Alters says that the program may change the machine: what the task declared to undo it is recorded before it runs,
 	// and in check mode it is not run. Programs that only look leave it false.
 	Alters bool
@@ -133,6 +135,9 @@ func (c Cmd) command() (*exec.Cmd, error) {
 	for k, v := range c.Env {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}
+	cmd.Env = slices.DeleteFunc(cmd.Env, func(v string) bool {
+		return slices.ContainsFunc(c.Without, func(prefix string) bool { return strings.HasPrefix(v, prefix) })
+	})
 	if c.Stdin != nil {
 		cmd.Stdin = strings.NewReader(string(c.Stdin))
 	}

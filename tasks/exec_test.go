@@ -36,6 +36,7 @@ func TestExec(t *testing.T) {
 		{"stdin", tasks.Cmd{Argv: []string{"cat"}, Stdin: []byte("in")}, "in", 0},
 		{"no stdin is an empty one", tasks.Cmd{Argv: []string{"cat"}}, "", 0},
 		{"environment", tasks.Cmd{Argv: []string{"sh", "-c", "echo $A $B"}, Env: map[string]string{"B": "own"}}, "task own\n", 0},
+		{"without a variable", tasks.Cmd{Argv: []string{"sh", "-c", "echo $A $B $BA"}, Env: map[string]string{"B": "own", "BA": "too"}, Without: []string{"B"}}, "task\n", 0},
 		{"folder", tasks.Cmd{Argv: []string{"pwd"}, Dir: "/usr"}, "/usr\n", 0},
 		{"signal", tasks.Cmd{Argv: []string{"sh", "-c", "kill -9 $$"}}, "", 137},
 		{"much output is cut", tasks.Cmd{Argv: []string{"sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x"}, MaxOutput: 10}, "xxxxxxxxxx", 0},

@@ -22,11 +22,11 @@ type Module interface {
 type Set map[string]func() Module
 
 // Lookup finds a module by its short name or as ansible.builtin.<name>, ansible.legacy.<name> or one of the collections
-// whose modules are part of the builtin breadth (ansible.posix, community.general, kubernetes.core).
+// whose modules are part of the builtin breadth (ansible.posix, community.general, community.crypto, kubernetes.core).
 func (s Set) Lookup(name string) (func() Module, bool) {
 	if i := strings.LastIndexByte(name, '.'); i >= 0 {
 		switch name[:i] {
-		case "ansible.builtin", "ansible.legacy", "ansible.posix", "community.general", "kubernetes.core":
+		case "ansible.builtin", "ansible.legacy", "ansible.posix", "community.general", "community.crypto", "kubernetes.core":
 			name = name[i+1:]
 		default:
 			return nil, false

@@ -21,6 +21,8 @@ type WriteOptions struct {
 	Unsafe bool
 	// Validate is called with the path of the written temporary file before it takes the place; its error ends the writing.
 	Validate func(ctx context.Context, tmp string) error
+	// Secret keeps the content out of diffs; the module may add one that says less.
+	Secret bool
 	// Header is what the diff says of the new content: where it comes from. "" is the path.
 	Header string
 }

@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -33,6 +34,30 @@ func TestSubnets(t *testing.T) {
 	}
 	if a := addressIn(subnets[0], firstHost-1+maxHosts); a.As4()[3] != 250 {
 		t.Errorf("the last host is at %s", a)
+	}
+}
+
+// The control plane's host comes before the numbered ones and is no node; a number is not given twice while a later one is there.
+func TestControlPlaneComesFirst(t *testing.T) {
+	l := &Lab{Name: "x", Dir: t.TempDir(), Subnet: netip.MustParsePrefix("10.213.7.0/24")}
+	for _, number := range []int{0, 1, 2, 4} {
+		h, err := l.newHost(number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Hosts = append(l.Hosts, h)
+	}
+	if h := l.Hosts[0]; h.Name != "control" || h.Address.String() != "10.213.7.10" || l.Hosts[1].Address.String() != "10.213.7.11" || !l.IsCluster() {
+		t.Errorf("the first host is %s at %s", h.Name, h.Address)
+	}
+	if n := l.nextNumber(); n != 5 {
+		t.Errorf("the next number is %d", n)
+	}
+	groups := l.inventoryGroups()
+	for group, want := range map[string]string{"kube_control_plane": "map[control:<nil>]", "kube_node": "map[node1:<nil> node2:<nil> node4:<nil>]"} {
+		if got := fmt.Sprint(groups[group].(map[string]any)["hosts"]); got != want {
+			t.Errorf("%s has %s, want %s", group, got, want)
+		}
 	}
 }
 

@@ -29,10 +29,18 @@ type Watch struct {
 	Units []string `json:"units"`
 	// Sysctls are kernel parameters, with dots: net.ipv4.ip_forward.
 	Sysctls []string `json:"sysctls"`
+	// Links includes network interfaces: kind, MTU, whether they are up, to which bridge they belong, addresses.
+	Links bool `json:"links"`
+	// Routes includes the routes of all tables, and the rules that choose a table.
+	Routes bool `json:"routes"`
+	// Rules includes iptables' chains and rules of all tables, with their order in the chain, for both protocols and both
+	// kernel interfaces; and ipsets with their members.
+	Rules bool `json:"rules"`
 }
 
-// A Snapshot is a picture of a host. It has an entry "path /etc/hosts", "unit ssh.service" or
-// "sysctl net.ipv4.ip_forward" for each thing that was there.
+// A Snapshot is a picture of a host. It has an entry "path /etc/hosts", "unit ssh.service",
+// "sysctl net.ipv4.ip_forward", "link eth0", "route main 10.0.0.0/8 dev eth0" or "iptables
+// filter -A FORWARD -j ACCEPT" for each thing that was there.
 type Snapshot map[string]string
 
 // Snapshot takes a picture of the host.

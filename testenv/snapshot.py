@@ -1,5 +1,5 @@
 # Prints the state of this machine as JSON: a map of what to how. Reads what to look at from
-# its argument, as JSON: paths, exclude, times, units, sysctls.
+# its argument, as JSON: paths, exclude, times, units, sysctls, links, routes, rules.
 import hashlib, json, os, stat, subprocess, sys
 
 ask = json.loads(sys.argv[1])
@@ -47,8 +47,69 @@ def walk(path):
         pass  # it is not there, or went while we looked: both are no entry
 
 
+def output(*command):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True).stdout
+
+
+def ip(*arguments):
+    return json.loads(output("ip", "-j", *arguments) or "[]")
+
+
+def links():
+    for link in ip("-d", "address", "show"):
+        words = ["kind=" + link.get("linkinfo", {}).get("info_kind", link["link_type"]), "mtu=%d" % link["mtu"]]
+        words += ["up"] if "UP" in link["flags"] else []
+        words += ["master=" + link["master"]] if "master" in link else []
+        words += sorted("address=%s/%d" % (a["local"], a["prefixlen"]) for a in link["addr_info"])
+        state["link " + link["ifname"]] = " ".join(words)
+
+
+def routes():
+    for family in "-4", "-6":
+        for route in ip("-d", family, "route", "show", "table", "all"):
+            named = ("table", "type", "dst", "dev", "metric")
+            key = [str(route.get("table", "main"))] + [str(route[k]) for k in ("type", "dst") if k in route and route[k] != "unicast"]
+            key += ["%s %s" % (k, route[k]) for k in ("dev", "metric") if k in route]
+            words = sorted("%s=%s" % (k, json.dumps(v)) for k, v in route.items() if k not in named and k not in ("expires", "pref"))
+            note_once("route " + " ".join(key), " ".join(words).replace('"', ""))
+        for rule in ip(family, "rule", "show"):
+            note_once("rule " + family + " " + " ".join("%s=%s" % (k, rule[k]) for k in sorted(rule)), "there")
+
+
+def note_once(key, value):
+    n = 1
+    while key + " #%d" % n in state or n == 1 and key in state:
+        n += 1
+    state[key if n == 1 else key + " #%d" % n] = value
+
+
+def rules():
+    for family in "iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy":
+        table, place = "", {}
+        for line in output(family + "-save").splitlines():
+            if line.startswith("*"):
+                table = line[1:]
+            elif line.startswith(":"):
+                chain, policy = line[1:].split()[:2]
+                if policy != "ACCEPT":  # which is as good as no chain: those of a table come with its first use
+                    state["%s %s chain %s" % (family, table, chain)] = "policy=" + policy
+            elif line.startswith("-A"):
+                chain = (table, line.split()[1])
+                place[chain] = place.get(chain, 0) + 1
+                note_once("%s %s %s" % (family, table, line), "place=%d" % place[chain])
+    members = {}
+    for line in output("ipset", "save").splitlines():
+        verb, name, what = line.split(" ", 2)
+        members.setdefault(name, []).append(what if verb == "create" else "member=" + what)
+    for name, words in members.items():
+        state["ipset " + name] = " ".join(sorted(words))
+
+
 for path in ask["paths"] or []:
     walk(path)
+for what in links, routes, rules:
+    if ask[what.__name__]:
+        what()
 for unit in ask["units"] or []:
     properties = "LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload"
     show = subprocess.run(

@@ -21,7 +21,7 @@ func TestSnapshotSeesEveryChange(t *testing.T) {
 		printf '[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n' >/etc/systemd/system/probe.service
 		systemctl daemon-reload`)
 	defer h.Sh(context.WithoutCancel(ctx), `systemctl disable --now probe; rm -rf /srv/tree /etc/systemd/system/probe.service; systemctl daemon-reload`)
-	watch := Watch{Paths: []string{"/srv/tree"}, Exclude: []string{"/srv/tree/noise"}, Units: []string{"probe.service"}, Sysctls: []string{"net.ipv4.ip_forward"}}
+	watch := Watch{Paths: []string{"/srv/tree"}, Exclude: []string{"/srv/tree/noise"}, Units: []string{"probe.service"}, Sysctls: []string{"net.ipv4.ip_forward"}, Links: true, Routes: true, Rules: true}
 	look := func(w Watch) Snapshot {
 		t.Helper()
 		s, err := h.Snapshot(ctx, w)
@@ -31,8 +31,10 @@ func TestSnapshotSeesEveryChange(t *testing.T) {
 		return s
 	}
 	first := look(watch)
-	if len(first) != 8 {
-		t.Fatalf("the first snapshot has %d entries, want 8: %v", len(first), first)
+	for kind, want := range map[string]int{"path": 6, "unit": 1, "sysctl": 1} {
+		if got := len(first.only(kind)); got != want {
+			t.Fatalf("the first snapshot has %d of %s, want %d: %v", got, kind, want, first)
+		}
 	}
 	for _, change := range []struct{ do, undo, shows string }{
 		{"echo uno >/srv/tree/file", "echo one >/srv/tree/file", "path /srv/tree/file: "},
@@ -49,6 +51,15 @@ func TestSnapshotSeesEveryChange(t *testing.T) {
 		{"mv /etc/systemd/system/probe.service /root; systemctl mask probe; systemctl daemon-reload",
 			"systemctl unmask probe; mv /root/probe.service /etc/systemd/system/; systemctl daemon-reload", "LoadState=loaded"},
 		{"sysctl -w net.ipv4.ip_forward=0", "sysctl -w net.ipv4.ip_forward=1", "sysctl net.ipv4.ip_forward: 1 -> 0"},
+		{"ip link add probe type veth peer name other", "ip link delete probe", "link probe: new (kind=veth mtu=1500)"},
+		{"ip link set docker0 mtu 1400", "ip link set docker0 mtu 1500", "link docker0: mtu=1500 -> mtu=1400"},
+		{"ip address add 192.0.2.1/32 dev docker0", "ip address delete 192.0.2.1/32 dev docker0", "link docker0:  -> address=192.0.2.1/32"},
+		{"ip route add blackhole 192.0.2.0/24 proto 80", "ip route delete blackhole 192.0.2.0/24", "route main blackhole 192.0.2.0/24: new ("},
+		{"ip route add 192.0.2.0/24 dev eth0 table 99", "ip route delete 192.0.2.0/24 dev eth0 table 99", "route 99 192.0.2.0/24 dev eth0: new ("},
+		{"ip rule add from 192.0.2.1 lookup 99", "ip rule delete from 192.0.2.1 lookup 99", "rule -4 "},
+		{"iptables -I FORWARD -s 192.0.2.1 -j DROP", "iptables -D FORWARD -s 192.0.2.1 -j DROP", "iptables filter -A FORWARD -s 192.0.2.1/32 -j DROP: new (place=1)"},
+		{"ip6tables -t mangle -N probe", "ip6tables -t mangle -X probe", "ip6tables mangle chain probe: new (policy=-)"},
+		{"ipset create probe hash:ip && ipset add probe 192.0.2.1", "ipset destroy probe", "member=192.0.2.1"},
 	} {
 		sh(change.do)
 		changed := look(watch)
@@ -71,6 +82,17 @@ func TestSnapshotSeesEveryChange(t *testing.T) {
 	if diff := before.Diff(look(timed)); len(diff) != 1 || !strings.Contains(diff[0], "mtime=5000000000") {
 		t.Errorf("a changed time shows as %q", diff)
 	}
+}
+
+// only are the entries of one kind.
+func (s Snapshot) only(kind string) Snapshot {
+	few := Snapshot{}
+	for what, is := range s {
+		if strings.HasPrefix(what, kind+" ") {
+			few[what] = is
+		}
+	}
+	return few
 }
 
 func TestTreeHash(t *testing.T) {

@@ -20,6 +20,6 @@ func main() {
 	modules := node.Modules().Merge(facts.Modules())
 	os.Exit(remote.Main(os.Args[2:], remote.ServeOptions{
 		Modules: modules,
-		Kinds:   tasks.NodeKinds(tasks.KindOptions{Modules: modules}),
+		Kinds:   tasks.NodeKinds(tasks.KindOptions{Modules: modules}).Merge(node.Kinds()),
 	}))
 }

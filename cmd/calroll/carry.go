@@ -37,7 +37,7 @@ func hostModules() tasks.Set { return node.Modules().Merge(facts.Modules()) }
 // helperOptions are what this program can do as a helper.
 func helperOptions() remote.ServeOptions {
 	modules := hostModules()
-	return remote.ServeOptions{Modules: modules, Kinds: tasks.NodeKinds(tasks.KindOptions{Modules: modules})}
+	return remote.ServeOptions{Modules: modules, Kinds: tasks.NodeKinds(tasks.KindOptions{Modules: modules}).Merge(node.Kinds())}
 }
 
 // carried is what the controller brings to a run.

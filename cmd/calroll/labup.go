@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +29,11 @@ type labUp struct {
 
 func (u *labUp) run(cmd *cobra.Command) error {
 	start := time.Now()
-	lab, err := u.start(cmd.Context())
+	var lab *testenv.Lab
+	err := testenv.ErrExists
+	if !labIsThere(cmd.Context(), u.lab.Name) { // what is there needs nothing built
+		lab, err = u.start(cmd.Context())
+	}
 	switch {
 	case errors.Is(err, testenv.ErrExists):
 		lab, err = u.resume(cmd)
@@ -45,6 +50,12 @@ func (u *labUp) run(cmd *cobra.Command) error {
 	}
 	printLabNext(out, lab)
 	return nil
+}
+
+// labIsThere asks the engine, which may not run yet.
+func labIsThere(ctx context.Context, name string) bool {
+	labs, err := testenv.List(ctx)
+	return err == nil && slices.ContainsFunc(labs, func(l testenv.Summary) bool { return l.Name == name })
 }
 
 func (u *labUp) start(ctx context.Context) (*testenv.Lab, error) {

@@ -9,13 +9,16 @@ import (
 	"testing"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/calroll/calroll/playbooks"
+	"github.com/calroll/calroll/playbooks/expr"
 )
 
 // ownKeywords are the keywords that calroll adds to Ansible's language.
 var ownKeywords = []string{"rollback", "undo"}
 
 // otherModules are modules that ansible-core does not have: calroll's, and those of collections.
-var otherModules = []string{"etcd", "gates", "modprobe", "sysctl"}
+var otherModules = []string{"calico_resource", "calico_resource_info", "containerd_cni", "dns_srv", "etcd", "gates", "kube_component", "kube_component_info", "modprobe", "sysctl"}
 
 // TestAnsibleReadsThePlaybooks: without calroll's own keywords the playbooks are Ansible's language, as ansible-core itself says.
 func TestAnsibleReadsThePlaybooks(t *testing.T) {
@@ -32,7 +35,11 @@ func TestAnsibleReadsThePlaybooks(t *testing.T) {
 	for _, m := range otherModules {
 		write(t, filepath.Join(dir, "library", m+".py"), "#!/usr/bin/python3\n")
 	}
-	cmd := exec.Command("ansible-playbook", "--syntax-check", "-i", "kube_control_plane,kube_node,", filepath.Join(dir, "calico-etcd", "playbook.yml"))
+	args := []string{"--syntax-check", "-i", "kube_control_plane,kube_node,dcos_agent,dcos_agent_public,"}
+	for _, name := range loader(expr.New(expr.Options{})).Catalog() {
+		args = append(args, filepath.Join(dir, name, playbooks.PlaybookFile))
+	}
+	cmd := exec.Command("ansible-playbook", args...)
 	cmd.Env = append(os.Environ(), "ANSIBLE_ROLES_PATH="+filepath.Join(dir, "roles"), "ANSIBLE_LIBRARY="+filepath.Join(dir, "library"), "ANSIBLE_HOME="+t.TempDir())
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("ansible-playbook --syntax-check: %v\n%s", err, out)

@@ -16,7 +16,7 @@
 //     kube_facts, and then preflight with preflight_topics, the topics whose gates it wants. A gate is written once, in
 //     roles/preflight/vars/main/<topic>.yml, as {id, level, rule, broken, found, remedy}: rule says in fixed words when it closes,
 //     found and remedy are rendered only when broken is true. docs/gates.md is made of them.
-//   - The tags of a role are the names of the step blocks in docs/calico-etcd.md.
+//   - The tags of a role are the names of the step blocks in the document of a playbook, such as docs/calico-etcd.md.
 package catalog
 
 import (
@@ -24,7 +24,7 @@ import (
 	"io/fs"
 )
 
-//go:embed calico-etcd roles
+//go:embed */playbook.yml roles
 var files embed.FS
 
 // FS is the catalogue: a folder for each playbook, with playbook.yml in it, and the roles.

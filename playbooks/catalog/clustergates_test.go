@@ -89,6 +89,11 @@ func installed(mode, datastore, option, product, version string) string {
 	return fmt.Sprintf("kube_installed: {mode: %q, datastore: %q, option: %q, product: %q, version: %q}\n", mode, datastore, option, product, version)
 }
 
+// ipamIs is the ConfigMap of an installation that takes addresses from somewhere.
+func ipamIs(ipam string) string {
+	return "kube_configmaps: {calico-config: {cni_network_config: '{\"ipam\": {\"type\": \"" + ipam + "\"}}'}}\n"
+}
+
 // gateCase is a cluster on which one gate closes, and it alone among those of its topic.
 type gateCase struct {
 	topic, gate, vars, facts, found, remedy string
@@ -187,21 +192,29 @@ var clusterCases = []gateCase{
 	{topic: "upgrade", gate: "G-27 stop", facts: "kube_configmaps: {calroll-state: {cluster_cidr: 10.0.0.0/8}}\n", found: "was 10.0.0.0/8", remedy: "set it back"},
 	{topic: "upgrade", gate: "G-28 stop", vars: "calico_version: v2.6.12\n", facts: installed("hosted", "kdd", "networking", "calico", "2.4.1"), found: "ThirdPartyResources", remedy: "kdd-migrate-25",
 		open: [2]string{"calico_version: v2.6.12\n", installed("hosted", "kdd", "networking", "calico", "2.4.1") + "kube_configmaps: {calroll-state: {kdd_migrate_25: done}}\n"}},
-	{topic: "upgrade", gate: "G-43 ask", facts: installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_host_endpoints: [{metadata: {name: all1}, spec: {interfaceName: \"*\"}}]\n", found: "all1 are for all interfaces", remedy: "write policies",
-		open: [2]string{"", installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_host_endpoints: [{metadata: {name: all1, labels: {host-endpoint-upgrade: \"\"}}, spec: {interfaceName: \"*\"}}]\n"}},
+	{topic: "upgrade", gate: "G-19 stop", vars: "ipam: calico-ipam\n", facts: ipamIs("host-local"), found: "come from host-local", remedy: "ipam_upgrade", open: [2]string{"ipam_upgrade: true\n", ipamIs("host-local")}},
+	{topic: "upgrade", gate: "G-38 stop", vars: "ipam: host-local\n", facts: ipamIs("calico-ipam"), found: "come from calico-ipam", remedy: "no way back", open: [2]string{"", ipamIs("calico-ipam")}},
+	{topic: "upgrade", gate: "G-38 stop", vars: "calico_version: v3.2.8\nipam: host-local\n", facts: "kube_pools: [{metadata: {name: p}, spec: {cidr: 192.168.0.0/16, blockSize: 24}}]\n", found: "blockSize is not 26", remedy: "3.3 or newer",
+		open: [2]string{"calico_version: v3.2.8\nipam: host-local\n", "kube_pools: [{metadata: {name: p}, spec: {cidr: 192.168.0.0/16, blockSize: 26}}]\n"}},
+	{topic: "upgrade", gate: "G-39 warn", facts: installed("hosted", "kdd", "networking", "calico", "3.27.5"), found: "other UIDs", remedy: "owner references", open: [2]string{"", installed("hosted", "kdd", "networking", "calico", "3.28.1")}},
+	{topic: "hop", gate: "G-39 stop", vars: "calico_version: v2.6.12\n", facts: installed("hosted", "kdd", "networking", "calico", "2.4.1"), found: "no way from 2.4.1 to 2.6.12", remedy: "Only Kubernetes 1.7",
+		open: [2]string{"calico_version: v2.6.12\n", installed("hosted", "kdd", "networking", "calico", "2.4.1") + "kube_version: 1.7.16\n"}},
+	{topic: "hop", gate: "G-39 stop", vars: "calico_version: v3.1.7\n", facts: installed("hosted", "kdd", "networking", "calico", "2.6.2"), found: "no way from 2.6.2 to 3.1.7", remedy: "Upgrade to 2.6.5 or newer first.",
+		open: [2]string{"calico_version: v3.1.7\n", installed("hosted", "kdd", "networking", "calico", "2.6.12")}},
+	{topic: "hop", gate: "G-39 stop", vars: "calico_version: v3.1.7\ndatastore: etcd\n", facts: installed("integrated", "etcd", "networking", "calico", "2.6.12"), found: "no way from 2.6.12 to 3.1.7", remedy: "etcd-v2-to-v3",
+		open: [2]string{"calico_version: v3.1.7\ndatastore: etcd\netcd_v2_to_v3: true\n", installed("integrated", "etcd", "networking", "calico", "2.6.12")}},
+	{topic: "hop", gate: "G-39 stop", facts: installed("hosted", "kdd", "networking", "calico", "2.6.12"), found: "no way from 2.6.12 to 3.28.5", remedy: "Stop over at a release from 3.15 to 3.27"},
+	{topic: "upgrade", gate: "G-43 ask", vars: "calico_version: v3.27.5\n", facts: installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_host_endpoints: [{metadata: {name: all1}, spec: {interfaceName: \"*\"}}]\n", found: "all1 are for all interfaces", remedy: "write policies",
+		open: [2]string{"calico_version: v3.27.5\n", installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_host_endpoints: [{metadata: {name: all1, labels: {host-endpoint-upgrade: \"\"}}, spec: {interfaceName: \"*\"}}]\n"}},
 
 	{topic: "calicoctl", gate: "G-40 stop", facts: soundCluster("calicoctl", "3.27.0") + installed("hosted", "kdd", "networking", "calico", "3.28.5"), found: "calicoctl is 3.27.0, and the cluster has Calico 3.28.5", remedy: "install calicoctl 3.28.5",
 		open: [2]string{"", soundCluster("calicoctl", "3.28.5") + installed("hosted", "kdd", "networking", "calico", "3.28.5")}},
 
-	{topic: "dcos", gate: "G-29 stop", vars: "calico_version: v2.6.12\n", facts: "dcos_error: not logged in\n", found: "not logged in", remedy: "dcos auth login", open: [2]string{"calico_version: v2.6.12\n", "dcos_error: \"\"\n"}},
-	{topic: "dcos", gate: "G-30 stop", found: "Calico 3.28.5 needs v3", remedy: "grpc-proxy"},
-	{topic: "dcos", gate: "G-30 stop", vars: "calico_version: v2.6.12\n", facts: "dcos_srv_error: no such name\n", found: "etcd.mesos does not resolve: no such name", remedy: "etcd_srv_domain"},
-	{topic: "dcos", gate: "G-32 stop", vars: "calico_version: v2.6.12\ncloud: azure\nnetworking_backend: bird\n", found: "Azure passes neither", remedy: "policy only",
-		open: [2]string{"calico_version: v2.6.12\ncloud: azure\nnetworking_backend: none\n", ""}},
-	{topic: "dcos", gate: "G-32 ask", vars: "calico_version: v2.6.12\ncloud: aws\nnetworking_backend: bird\n", found: "AWS drops", remedy: "source/destination check"},
-	{topic: "dcos_nodes", gate: "G-31 stop", facts: "dcos_node_count: 1\ndcos_agent_count: 2\n", found: "1 nodes have registered in etcd, and there are 2", remedy: "calico-node.service", open: [2]string{"", "dcos_node_count: 2\ndcos_agent_count: 2\n"}},
-	{topic: "images", gate: "P-10 stop", vars: "image_registry: registry.internal:5000/\n", facts: "preflight_registry_answer: {results: [{status: -1}, {status: -1}]}\n", found: "registry.internal:5000 does not answer", remedy: "preload",
-		open: [2]string{"", "preflight_registry_answer: {results: [{status: -1}, {status: 401}]}\n"}},
+	{topic: "images", gate: "P-10 stop", vars: "image_registry: registry.internal:5000/\n", facts: "preflight_registry_answer: {results: [{failed: true}, {failed: true}]}\n",
+		found: "the host lacks the image registry.internal:5000/calico/node:v3.28.5, and the registry registry.internal:5000 does not answer", remedy: "preload",
+		open: [2]string{"", "preflight_registry_answer: {results: [{failed: true}, {failed: false, status: 401}]}\n"}},
+	{topic: "images", gate: "P-10 stop", facts: "preflight_archives: {results: [{item: {file: /a.tar, sha256: aa}, stat: {exists: false}}, {item: {file: /b.tar, sha256: BB}, stat: {exists: true, checksum: bb}}]}\n",
+		found: "the archives /a.tar are not", remedy: "set their sums right", open: [2]string{"", "preflight_archives: {skipped: true}\npreflight_registry_answer: {results: [{skipped: true}]}\n"}},
 }
 
 // TestClusterGates closes each gate of the topics that kube_facts feeds, and it alone; near to it, it stays open.
@@ -212,15 +225,12 @@ func TestClusterGates(t *testing.T) {
 		if len(got) != 1 || !strings.HasPrefix(got[0], c.gate+": ") || !strings.Contains(got[0], c.found) || !strings.Contains(got[0], " -> ") || !strings.Contains(got[0], c.remedy) {
 			t.Errorf("%s, %q and %q: got %q, want %s: ... %s ... %s", c.topic, c.vars, c.facts, got, c.gate, c.found, c.remedy)
 		}
-		open := closedOf(t, []any{c.topic}, kddVars+others+c.open[0]+soundOf[c.topic], soundCluster(), "dcos_node_count: 1\ndcos_agent_count: 1\n", c.open[1])
+		open := closedOf(t, []any{c.topic}, kddVars+others+c.open[0], soundCluster(), c.open[1])
 		if len(open) > 0 {
 			t.Errorf("%s, %q and %q: %q", c.topic, c.open[0], c.open[1], open)
 		}
 	}
 }
-
-// soundOf is what a topic needs besides to be sound: DC/OS is for old Calico.
-var soundOf = map[string]string{"dcos": "calico_version: v2.6.12\n"}
 
 // TestEveryGateCloses: each gate is closed once by these tests.
 func TestEveryGateCloses(t *testing.T) {
@@ -229,6 +239,9 @@ func TestEveryGateCloses(t *testing.T) {
 		tried[strings.Fields(c.gate)[0]] = true
 	}
 	for _, c := range hostCases {
+		tried[strings.Fields(c.gate)[0]] = true
+	}
+	for _, c := range dcosCases {
 		tried[strings.Fields(c.gate)[0]] = true
 	}
 	var missing []string

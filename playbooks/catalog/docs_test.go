@@ -55,3 +55,34 @@ func at(t *testing.T, d *value.Dict, path ...string) *value.Dict {
 	}
 	return d
 }
+
+// TestEverySettingOfKDDIsDescribed: every default of kdd_settings has a type and a description, and a row in the document.
+func TestEverySettingOfKDDIsDescribed(t *testing.T) {
+	l := loader(expr.New(expr.Options{}))
+	defaults, err := l.LoadVars(playbooks.CatalogPrefix + "roles/kdd_settings/defaults/main.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	specs, err := l.LoadVars(playbooks.CatalogPrefix + "roles/kdd_settings/meta/argument_specs.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile("../../docs/calico-kdd.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := at(t, specs.Dict(), "argument_specs", "validate", "options")
+	for _, name := range defaults.Names() {
+		if d, ok := options.At(name).(*value.Dict); !ok || expr.String(d.At("description")) == "" {
+			t.Errorf("%s has no type and description", name)
+		}
+		if name != "product" && name != "mode" && !strings.Contains(string(doc), "| `"+name+"` |") {
+			t.Errorf("docs/calico-kdd.md does not describe %s", name)
+		}
+	}
+	for name := range options.All() {
+		if !slices.Contains(defaults.Names(), name.(string)) {
+			t.Errorf("%v has a description and no default", name)
+		}
+	}
+}

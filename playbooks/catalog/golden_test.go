@@ -59,8 +59,14 @@ calico_nodename: node1
 func rendered(t *testing.T, role, template, hostVars string, facts ...string) string {
 	t.Helper()
 	env := expr.New(expr.Options{})
+	scope, _ := hostScope(t, env, role, hostVars, facts...)
+	return renderedIn(t, env, scope, role, template)
+}
+
+// renderedIn is the outcome of a role's template as its tasks would render it.
+func renderedIn(t *testing.T, env *expr.Env, scope *vars.Scope, role, template string) string {
+	t.Helper()
 	l := loader(env)
-	scope, task := hostScope(t, env, role, hostVars, facts...)
 	file := playbooks.CatalogPrefix + "roles/" + role + "/templates/" + template
 	text, err := l.ReadFile(file)
 	if err != nil {
@@ -68,7 +74,7 @@ func rendered(t *testing.T, role, template, hostVars string, facts ...string) st
 	}
 	out, err := scope.RenderFile(string(text), source.Pos{File: file}, nil, expr.TemplateModule())
 	if err != nil {
-		t.Fatalf("%s for %s: %v", template, task.Role.Name, err)
+		t.Fatalf("%s for %s: %v", template, role, err)
 	}
 	return out
 }
@@ -79,6 +85,16 @@ var calicoEtcd = sync.OnceValues(func() (*playbooks.Playbook, error) { return lo
 // hostScope is how the tasks of a role of calico-etcd see a host.
 func hostScope(t *testing.T, env *expr.Env, role, hostVars string, facts ...string) (*vars.Scope, *playbooks.Task) {
 	t.Helper()
+	pb, err := calicoEtcd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return playbookScope(t, env, pb, role, hostVars, facts...)
+}
+
+// playbookScope is how the tasks of a role of a playbook see a host.
+func playbookScope(t *testing.T, env *expr.Env, pb *playbooks.Playbook, role, hostVars string, facts ...string) (*vars.Scope, *playbooks.Task) {
+	t.Helper()
 	dir := t.TempDir()
 	inv := filepath.Join(dir, "inventory.yml")
 	write(t, inv, "kube_control_plane: {hosts: {node1: {}}}\nkube_node: {hosts: {node2: {}}}\n")
@@ -87,17 +103,13 @@ func hostScope(t *testing.T, env *expr.Env, role, hostVars string, facts ...stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	pb, err := calicoEtcd()
-	if err != nil {
-		t.Fatal(err)
-	}
 	task := taskOf(pb, role)
 	if task == nil {
-		t.Fatalf("calico-etcd has no task of the role %s", role)
+		t.Fatalf("the playbook has no task of the role %s", role)
 	}
 	world := vars.New(vars.Options{Inventory: hosts, Env: env, Magic: value.NewDict("ansible_check_mode", false)})
 	world.StartPlaybook(pb.Dir)
-	world.StartPlay(vars.Play{})
+	world.StartPlay(vars.Play{Vars: pb.Plays[0].Vars})
 	world.SetHosts([]string{"node1", "node2"})
 	for _, text := range append([]string{factsOfHost}, facts...) {
 		v, _, err := value.ReadVars("facts.yml", []byte(text))

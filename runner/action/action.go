@@ -59,6 +59,7 @@ type Answer struct {
 	Vars    bool         // Facts have the precedence of include_vars, not of set_fact
 	Keep    bool         // Facts count as facts of the host too
 	Verbose bool         // the result is printed at any verbosity
+	Join    *Join        // add_host and group_by: what becomes of the inventory
 	Table   *event.Table // what printers show in place of the result; nil for none
 }
 
@@ -95,6 +96,7 @@ func All() map[string]Action {
 		"assert": Func(assert), "debug": Func(debug), "fail": Func(fail), "set_fact": Func(setFact), "include_vars": Func(includeVars),
 		"copy": Func(copyFiles), "template": Func(template), "unarchive": Func(unarchive), "uri": Func(uri),
 		"validate_argument_spec": Func(validateArgumentSpec), "k8s": Func(manifests), "pause": Func(pause), "gates": Func(gates),
+		"add_host": Func(addHost), "group_by": Func(groupBy),
 	}
 }
 
@@ -102,6 +104,8 @@ func All() map[string]Action {
 func Modules() tasks.Set {
 	return tasks.Set{
 		"assert":                 func() tasks.Module { return &assertArgs{} },
+		"add_host":               func() tasks.Module { return &addHostArgs{} },
+		"group_by":               func() tasks.Module { return &groupByArgs{} },
 		"debug":                  func() tasks.Module { return &debugArgs{} },
 		"fail":                   func() tasks.Module { return &failArgs{} },
 		"set_fact":               func() tasks.Module { return &setFactArgs{} },

@@ -2,6 +2,7 @@ package action
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -89,7 +90,7 @@ func (c *Call) evaluateGates(topics []string) (Answer, error) {
 			}
 			f, err := c.evaluateGate(g)
 			if err != nil {
-				return Answer{}, fmt.Errorf("cannot evaluate the gate %s of %s: %w", expr.String(g.id), topic, err)
+				return Answer{}, inGate(g, topic, err)
 			}
 			if evaluated++; f != nil {
 				closed = append(closed, f)
@@ -100,6 +101,18 @@ func (c *Call) evaluateGates(topics []string) (Answer, error) {
 	r.Set("gates", closed)
 	r.Set("evaluated", evaluated)
 	return Answer{Result: r}, nil
+}
+
+// inGate says which gate could not be evaluated, and keeps where it is written.
+func inGate(g gate, topic string, err error) error {
+	which := fmt.Sprintf("cannot evaluate the gate %s of %s: ", expr.String(g.id), topic)
+	var p *source.Problem
+	if !errors.As(err, &p) {
+		return fmt.Errorf("%s%w", which, err)
+	}
+	told := *p
+	told.Msg = which + p.Msg
+	return &told
 }
 
 // gatesOf is the list of gates of a topic, as it is written.

@@ -27,6 +27,8 @@ func aRun() []Event {
 		{Kind: TaskStart, Task: "say", Handler: true},
 		{Kind: HostDone, Host: "h1", Delegated: "h9", Status: OK, Verbose: true, Result: map[string]any{"msg": "hello"}},
 		{Kind: HostDone, Host: "h3", Status: Unreachable, Result: map[string]any{"msg": "gone", "unreachable": true}},
+		{Kind: HostDone, Host: "h1", Status: OK, Result: map[string]any{"gates": 1}, Table: &Table{Head: []string{"GATE", "FOUND", "TO DO"},
+			Rows: [][]string{{"G-1", "a text of so many words that it is broken between two of them", "go"}, {"G-22", "ü", ""}}}},
 		{Kind: Warning, Message: "odd"},
 		{Kind: UndoStart, Hosts: []string{"h1"}},
 		{Kind: UndoHost, Host: "h1", Status: Changed, Message: "2 restored"},
@@ -61,6 +63,11 @@ ok: [h1 -> h9] => {
     "msg": "hello"
 }
 fatal: [h3]: UNREACHABLE! => {"msg": "gone", "unreachable": true}
+GATE  FOUND                                      TO DO
+G-1   a text of so many words that it is broken  go
+      between two of them
+G-22  ü
+ok: [h1]
 [WARNING]: odd
 
 ROLLBACK [h1] ******************************************************************
@@ -136,7 +143,8 @@ func TestMask(t *testing.T) {
 		m.Add(secret, secret+"longer", "")
 		var out bytes.Buffer
 		m.Sink(NewJSON(&out)).Emit(Event{Kind: HostDone, Task: text, Message: text, Hint: text, Label: []any{text},
-			Result: map[string]any{"a": []any{map[string]any{"b": text}}, "c": []string{text}}, Diff: []Diff{{Before: text, After: text, Prepared: text}}})
+			Result: map[string]any{"a": []any{map[string]any{"b": text}}, "c": []string{text}}, Diff: []Diff{{Before: text, After: text, Prepared: text}},
+			Table: &Table{Head: []string{"FOUND"}, Rows: [][]string{{text}}}})
 		if strings.Contains(out.String(), secret) {
 			t.Fatalf("the secret %q got out: %s", secret, out.String())
 		}

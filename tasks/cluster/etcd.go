@@ -9,15 +9,19 @@ import (
 	"github.com/calroll/calroll/tasks"
 )
 
-// Etcd is the module etcd: keys of an etcd cluster (v3 API), and its health as a host sees it.
+// Etcd is the module etcd: keys of an etcd cluster, and its health as a host sees it. The v2 API is what Calico before 3.0 keeps its data in; both
+// can be in one cluster, and neither sees the keys of the other.
 type Etcd struct {
-	State     string   `arg:"state,choices=health|get|list|present|put|absent|delete,default=get" doc:"health: ask every endpoint; get: read; list: read all keys that begin with key; present or put: write; absent or delete: delete"`
+	API       string   `arg:"api,choices=v2|v3,default=v3" doc:"generation of etcd's API"`
+	State     string   `arg:"state,choices=health|get|info|list|present|put|absent|delete,default=get" doc:"health: ask every endpoint; get or info: read; list: read all keys that begin with key; present or put: write; absent or delete: delete"`
 	Endpoints []string `arg:"endpoints,required" doc:"URLs of the cluster, all http or all https"`
 	Key       string   `arg:"key" doc:"the key"`
 	Value     *string  `arg:"value" doc:"what the key shall hold"`
 	Prefix    bool     `arg:"prefix,default=false" doc:"get: every key that begins with key; absent: delete them"`
 	KeysOnly  bool     `arg:"keys_only,default=false" doc:"get: leave the values out"`
 	Require   string   `arg:"require,choices=all|quorum|any,default=quorum" doc:"health: how many endpoints must be healthy"`
+	Recursive bool     `arg:"recursive,default=false" doc:"v2: read or delete a folder with all that is in it"`
+	PrevValue *string  `arg:"prev_value" doc:"v2, present or absent: what the key must hold now, else the task fails"`
 	RangeEnd  string   `arg:"range_end" doc:"get, absent: every key from key up to, but not, this one"`
 	CAFile    string   `arg:"ca_file,alias=ca_cert" doc:"certificate authority, a file on the controller"`
 	CertFile  string   `arg:"cert_file,alias=client_cert" doc:"client certificate, a file on the controller"`
@@ -36,7 +40,7 @@ func (*Etcd) Rules() tasks.Rules {
 		RequiredTogether:  [][]string{{"cert_file", "key_file"}, {"cert_content", "key_content"}, {"username", "password"}},
 		MutuallyExclusive: [][]string{{"ca_file", "ca_content"}, {"cert_file", "cert_content"}, {"prefix", "range_end"}},
 		RequiredIf: []tasks.RequiredIf{{Arg: "state", Value: "present", Need: []string{"key", "value"}}, {Arg: "state", Value: "put", Need: []string{"key", "value"}},
-			{Arg: "state", Value: "absent", Need: []string{"key"}}, {Arg: "state", Value: "delete", Need: []string{"key"}}, {Arg: "state", Value: "get", Need: []string{"key"}}, {Arg: "state", Value: "list", Need: []string{"key"}}},
+			{Arg: "state", Value: "absent", Need: []string{"key"}}, {Arg: "state", Value: "delete", Need: []string{"key"}}, {Arg: "state", Value: "get", Need: []string{"key"}}, {Arg: "state", Value: "info", Need: []string{"key"}}, {Arg: "state", Value: "list", Need: []string{"key"}}},
 	}
 }
 
@@ -45,6 +49,12 @@ func (e *Etcd) Run(ctx context.Context, sys *tasks.Sys) (tasks.Result, error) {
 	access := e.access()
 	if e.State == "health" {
 		return e.health(ctx, sys, access)
+	}
+	if e.API == "v2" {
+		return e.runV2(ctx, sys, access)
+	}
+	if e.Recursive || e.PrevValue != nil {
+		return tasks.Result{}, &tasks.Error{Kind: tasks.Failed, Op: "use etcd's v3 API", Detail: "recursive and prev_value belong to api v2; v3 has prefix, and range_end"}
 	}
 	c, err := access.client(sys.Dial(), e.secrets(), e.Endpoints...)
 	if err != nil {

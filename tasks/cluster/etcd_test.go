@@ -36,7 +36,7 @@ func newBed(t *testing.T, members int) *bed {
 		t.Fatal(err)
 	}
 	b := &bed{T: t, dir: filepath.Join(t.TempDir(), "runs")}
-	if b.etcd, err = artifacts.StartEtcd(t.Context(), artifacts.EtcdOptions{Programs: set, Members: members, TLS: true}); err != nil {
+	if b.etcd, err = artifacts.StartEtcd(t.Context(), artifacts.EtcdOptions{Programs: set, Members: members, TLS: true, V2: true}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -29,7 +29,7 @@ func (e *Etcd) health(ctx context.Context, sys *tasks.Sys, a access) (tasks.Resu
 	asked := make([]*endpoint, len(e.Endpoints))
 	var all sync.WaitGroup
 	for i, address := range e.Endpoints {
-		asked[i] = &endpoint{address: address, access: a, secrets: e.secrets(), dial: sys.Dial(), report: map[string]any{"endpoint": address}}
+		asked[i] = &endpoint{address: address, access: a, secrets: e.secrets(), dial: sys.Dial(), v2: e.API == "v2", report: map[string]any{"endpoint": address}}
 		all.Go(func() { asked[i].ask(ctx) })
 	}
 	all.Wait()
@@ -56,7 +56,7 @@ func (e *Etcd) judge(ctx context.Context, asked []*endpoint) tasks.Result {
 	r.Set("quorum", healthy > 0) // a healthy endpoint has read through the quorum
 	r.Set("members", []any{})
 	r.Set("alarms", []any{})
-	if one != nil {
+	if one != nil && !one.v2 {
 		one.cluster(ctx, &r)
 	}
 	need := map[string]int{"all": len(asked), "quorum": len(asked)/2 + 1, "any": 1}[e.Require]
@@ -78,6 +78,7 @@ type endpoint struct {
 	access  access
 	secrets secrets
 	dial    tasks.Dial
+	v2      bool // its v2 API is what matters
 	healthy bool
 	report  map[string]any // what the result says of it
 }
@@ -89,7 +90,9 @@ func (p *endpoint) ask(ctx context.Context) {
 	err := p.reach(ctx)
 	if err == nil {
 		said := p.overHTTP(ctx)
-		if err = p.overGRPC(ctx); errors.Is(err, context.DeadlineExceeded) && said != nil {
+		if p.v2 {
+			err = p.overV2(ctx)
+		} else if err = p.overGRPC(ctx); errors.Is(err, context.DeadlineExceeded) && said != nil {
 			err = said // gRPC tries again until the time is over; what was wrong is what HTTP ran into
 		}
 	}

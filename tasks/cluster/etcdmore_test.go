@@ -26,7 +26,7 @@ func TestEtcdMemberStopped(t *testing.T) {
 		if report["is_leader"] == true {
 			leaders++
 		}
-		if report["reachable"] != true || !strings.HasPrefix(report["version"].(string), "3.") || report["says"] != "true" || report["v2"] != false || report["revision"].(int64) < 1 {
+		if report["reachable"] != true || !strings.HasPrefix(report["version"].(string), "3.") || report["says"] != "true" || report["v2"] != true || report["revision"].(int64) < 1 {
 			t.Errorf("a healthy endpoint: %v", report)
 		}
 	}

@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -48,7 +49,7 @@ func sh(script string) step            { return step{sh: script} }
 
 // TestSameAsAnsible runs each case through ansible-playbook and through the modules.
 func TestSameAsAnsible(t *testing.T) {
-	cases := slices.Concat(fileCases, copyCases, lineCases, readCases, unarchiveCases, urlCases)
+	cases := slices.Concat(fileCases, copyCases, lineCases, readCases, unarchiveCases, urlCases, findCases)
 	serve(t)
 	theirs := runAnsible(t, cases)
 	for _, c := range cases {
@@ -178,12 +179,12 @@ func playbook(t *testing.T, dir string, list []map[string]any) []map[string]any 
 			}
 		}
 	}
-	if jerr := json.Unmarshal(out, &report); jerr != nil || len(report.Plays) != 1 {
+	if jerr := decode(out, &report); jerr != nil || len(report.Plays) != 1 {
 		t.Fatalf("ansible-playbook: %v %v\n%s", err, jerr, out)
 	}
 	var results []map[string]any
 	for _, task := range report.Plays[0].Tasks {
-		results = append(results, task.Hosts["localhost"])
+		results = append(results, numbers(task.Hosts["localhost"]).(map[string]any))
 	}
 	if len(results) != len(list) {
 		t.Fatalf("ansible-playbook ran %d of %d tasks", len(results), len(list))
@@ -191,14 +192,14 @@ func playbook(t *testing.T, dir string, list []map[string]any) []map[string]any 
 	return results
 }
 
-// rooted puts the folder into every @ of the arguments.
+// rooted puts the folder into every @ of the arguments, and an @ for every §.
 func rooted(v any, root string) any {
 	switch v := v.(type) {
 	case string:
 		if server != nil {
 			v = strings.ReplaceAll(v, "%/", server.URL+"/")
 		}
-		return strings.ReplaceAll(v, "@", root)
+		return strings.ReplaceAll(strings.ReplaceAll(v, "@", root), "§", "@")
 	case map[string]any:
 		out := map[string]any{}
 		for k, e := range v {
@@ -276,10 +277,37 @@ func runModule(t *testing.T, j *journal.Journal, s step, root string) map[string
 		t.Fatal(err)
 	}
 	var out map[string]any
-	if err := json.Unmarshal(raw, &out); err != nil {
+	if err := decode(raw, &out); err != nil {
 		t.Fatal(err)
 	}
-	return out
+	return numbers(out).(map[string]any)
+}
+
+// decode reads JSON whose numbers may be those of a key.
+func decode(raw []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	return d.Decode(v)
+}
+
+// numbers makes numbers of what decode read, as json.Unmarshal does; those that are too large are texts.
+func numbers(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		if f, err := v.Float64(); err == nil && len(v) < 16 {
+			return f
+		}
+		return v.String()
+	case map[string]any:
+		for k := range v {
+			v[k] = numbers(v[k])
+		}
+	case []any:
+		for i := range v {
+			v[i] = numbers(v[i])
+		}
+	}
+	return v
 }
 
 // controllerHalf reads what the controller reads.
@@ -379,7 +407,7 @@ func plainValue(v any, root string) any {
 			case "atime", "mtime", "ctime", "inode", "version", "dev":
 				continue
 			}
-			out[k] = plainValue(e, root)
+			out[strings.ReplaceAll(k, root, "@")] = plainValue(e, root)
 		}
 		return out
 	case []any:

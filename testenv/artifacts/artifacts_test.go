@@ -79,7 +79,7 @@ func TestProgramsAnswerWithTheirVersions(t *testing.T) {
 
 func TestPluginsAnswerVERSION(t *testing.T) {
 	now, _ := sets(t)
-	for _, plugin := range []string{"calico", "loopback", "portmap", "host-local", "bandwidth", "tuning"} {
+	for _, plugin := range []string{"calico", "bridge", "loopback", "portmap", "host-local", "bandwidth", "tuning"} {
 		cmd := exec.Command(now.Program(plugin))
 		cmd.Env = append(os.Environ(), "CNI_COMMAND=VERSION")
 		cmd.Stdin = strings.NewReader(`{"cniVersion":"0.3.1"}`)

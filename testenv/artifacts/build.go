@@ -100,14 +100,11 @@ func (b *builder) build(ctx context.Context, r Request) error {
 		all.etcd = append(all.etcd, n.etcd...)
 		all.kubernetes = append(all.kubernetes, n.kubernetes...)
 		all.kubelet = append(all.kubelet, n.kubelet...)
+		all.flannel = append(all.flannel, n.flannel...)
 		all.pod = append(all.pod, n.pod...)
 	}
 	b.keys = map[string]string{}
-	for _, step := range []struct {
-		pin      pin
-		programs []string
-	}{{cniPin(), all.cni}, {etcdPin(), all.etcd}, {calicoPin(r.Calico), all.calico}, {kubernetesPin(), all.kubernetes},
-		{kubeletDockershimPin(), all.kubelet}, {podPin(), all.pod}} {
+	for _, step := range all.steps(r.Calico) {
 		if err := b.compile(ctx, step.pin, step.programs); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -114,23 +115,24 @@ func TestRequestsAreChecked(t *testing.T) {
 		}
 	}
 	for p, made := range programsOf {
-		for pin, programs := range map[*pin][]string{ptr(calicoPin("v1")): made.calico, ptr(cniPin()): made.cni, ptr(etcdPin()): made.etcd} {
-			for _, prog := range programs {
-				if pin.programs[prog] == "" {
-					t.Errorf("part %s names %s, which pin %s does not have", p, prog, pin.name)
+		for _, step := range made.steps("v1") {
+			for _, prog := range step.programs {
+				if step.pin.programs[prog] == "" {
+					t.Errorf("part %s names %s, which pin %s does not have", p, prog, step.pin.name)
 				}
 			}
 		}
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
-
 func TestEveryImageProgramIsBuiltForItsPart(t *testing.T) {
 	for part, spec := range imageSpecs {
-		made := strings.Join(append(append([]string{}, programsOf[part].calico...), programsOf[part].cni...), " ") + " "
+		var made []string
+		for _, step := range programsOf[part].steps("v1") {
+			made = append(made, step.programs...)
+		}
 		for to, prog := range spec.programs {
-			if !strings.Contains(made, prog+" ") {
+			if !slices.Contains(made, prog) {
 				t.Errorf("%s has %s from %s, which its part does not build", part, to, prog)
 			}
 		}

@@ -30,6 +30,7 @@ type EtcdOptions struct {
 	Members  int    // 1 to 3; 0 means 1
 	TLS      bool   // clients must show a certificate of a new authority
 	Dir      string // for data, certificates and logs; empty means a temporary directory that Stop removes
+	V2       bool   // serve the v2 API too, as Calico before 3.0 needs it
 	Keep     bool   // members outlive this process, until OpenEtcd and Stop; needs Dir
 }
 
@@ -47,6 +48,7 @@ type state struct {
 	Server  string `json:"server"` // the program etcd
 	Ctl     string `json:"ctl"`    // the program etcdctl
 	TLS     bool   `json:"tls"`
+	V2      bool   `json:"v2"`
 	Keep    bool   `json:"keep"`
 	Members []member
 }
@@ -101,7 +103,7 @@ func (o EtcdOptions) check() error {
 // prepareEtcd makes the directory and the certificates and chooses the ports.
 func prepareEtcd(o EtcdOptions) (*Etcd, error) {
 	e := &Etcd{Dir: o.Dir, temp: o.Dir == "", procs: make([]*proc.Proc, o.Members),
-		state: state{Server: o.Programs.Program("etcd"), Ctl: o.Programs.Program("etcdctl"), TLS: o.TLS, Keep: o.Keep}}
+		state: state{Server: o.Programs.Program("etcd"), Ctl: o.Programs.Program("etcdctl"), TLS: o.TLS, V2: o.V2, Keep: o.Keep}}
 	var err error
 	if e.temp {
 		e.Dir, err = os.MkdirTemp("", "calroll-etcd-")
@@ -293,6 +295,9 @@ func (e *Etcd) flags(i int) []string {
 		// Alone it only waits for its own election.
 		flags = append(flags, "--heartbeat-interval", "20", "--election-timeout", "100")
 	}
+	if e.state.V2 {
+		flags = append(flags, "--enable-v2=true")
+	}
 	if e.state.TLS {
 		flags = append(flags, "--client-cert-auth", "--trusted-ca-file", e.CA, "--cert-file", e.ServerCert, "--key-file", e.ServerKey)
 	}
@@ -301,7 +306,7 @@ func (e *Etcd) flags(i int) []string {
 
 // waitReady asks a member for its health until it is good.
 func (e *Etcd) waitReady(ctx context.Context, i int) error {
-	client, err := e.httpClient()
+	client, err := e.HTTPClient()
 	if err != nil {
 		return err
 	}
@@ -337,8 +342,8 @@ func healthy(ctx context.Context, client *http.Client, url string) bool {
 	return err == nil && resp.StatusCode == http.StatusOK && strings.Contains(string(body), `"health":"true"`)
 }
 
-// httpClient speaks to the members as a client with a certificate does, and past any proxy.
-func (e *Etcd) httpClient() (*http.Client, error) {
+// HTTPClient speaks to the members as a client with a certificate does, and past any proxy.
+func (e *Etcd) HTTPClient() (*http.Client, error) {
 	transport := &http.Transport{}
 	if e.state.TLS {
 		pair, err := tls.LoadX509KeyPair(e.ClientCert, e.ClientKey)

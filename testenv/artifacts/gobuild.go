@@ -114,6 +114,9 @@ func (t *toolchain) pinKey(p pin) (string, error) {
 	if p.own != "" { // the module's requirements change often and the program needs none
 		files, _ = filepath.Glob(filepath.Join(t.dir(p), p.own, "*.go"))
 	}
+	if p.cgo {
+		inputs = append(inputs, "cgo")
+	}
 	for _, file := range files {
 		b, err := os.ReadFile(file)
 		if err != nil {
@@ -141,7 +144,12 @@ func (t *toolchain) build(ctx context.Context, p pin, programs []string, out str
 	flags := append([]string{"-s", "-w"}, p.ldflags...)
 	args := append([]string{"build", "-v", "-trimpath", "-ldflags", strings.Join(flags, " "), "-o", out + "/"}, packages...)
 	watch := &buildWatch{title: title, total: strings.Count(deps, "\n") + 1, start: start, say: say}
-	if err := watch.run(t.command(ctx, dir, args...)); err != nil {
+	cmd := t.command(ctx, dir, args...)
+	if p.cgo {
+		// Without the C library's own resolvers, which cannot be linked statically.
+		cmd.Env = append(cmd.Env, "CGO_ENABLED=1", "GOFLAGS=-mod=readonly -tags=netgo,osusergo")
+	}
+	if err := watch.run(cmd); err != nil {
 		return fmt.Errorf("cannot build %s: %w%s", title, err, lastLines(watch.other.String()))
 	}
 	say(fmt.Sprintf("built %s in %s", title, time.Since(start).Round(time.Second)))

@@ -1,6 +1,7 @@
 package artifacts
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 // imageSpec is one of Calico's images. Its Go programs make up the top layer; only the node image has a layer below.
 type imageSpec struct {
 	name     string            // with the repository before it, without a tag
-	pin      string            // whose version is the tag, if it is not Calico's
+	version  string            // its tag; empty for Calico's version
 	programs map[string]string // path in the image -> program
 	config   image.Config
 	base     bool // on top of nodeBase
@@ -44,21 +45,21 @@ var imageSpecs = map[Part]imageSpec{
 	TyphaImage: {name: "calico/typha",
 		programs: map[string]string{"usr/bin/calico-typha": "calico-typha"},
 		config:   image.Config{Env: []string{usualPath}, Cmd: []string{"/usr/bin/calico-typha"}}},
-	PauseImage: {name: "lab/pause", pin: "pod",
+	// flanneld calls iptables and ip, which are in the base of calico/node.
+	FlannelImage: {name: "flannel/flannel", version: FlannelVersion, base: true,
+		programs: map[string]string{"opt/bin/flanneld": "flanneld"},
+		config:   image.Config{Env: []string{usualPath}, Entrypoint: []string{"/opt/bin/flanneld"}}},
+	PauseImage: {name: "lab/pause", version: podVersion,
 		programs: map[string]string{"pod": "pod"},
 		config:   image.Config{Entrypoint: []string{"/pod", "pause"}}},
-	PodImage: {name: "lab/pod", pin: "pod",
+	PodImage: {name: "lab/pod", version: podVersion,
 		programs: map[string]string{"pod": "pod"},
 		config:   image.Config{Entrypoint: []string{"/pod"}, Cmd: []string{"serve"}}},
 }
 
 // ImageTag is the name under which an engine knows a loaded image: calico/node:v3.28.5. version is Calico's; images of others have their own.
 func ImageTag(p Part, version string) string {
-	s := imageSpecs[p]
-	if s.pin != "" {
-		version = podPin().version
-	}
-	return s.name + ":" + version
+	return imageSpecs[p].name + ":" + cmp.Or(imageSpecs[p].version, version)
 }
 
 // Image returns the archive of an image part, if the set has it.
@@ -76,10 +77,7 @@ func (b *builder) image(ctx context.Context, p Part) error {
 		below = append(below, base)
 	}
 	tag := ImageTag(p, b.set.Calico)
-	inputs := []string{b.keys["calico"], b.keys["cni"]}
-	if s.pin != "" {
-		inputs = []string{b.keys[s.pin]}
-	}
+	inputs := b.inputs(programsOf[p])
 	for _, l := range below {
 		inputs = append(inputs, l.DiffID)
 	}
@@ -94,6 +92,15 @@ func (b *builder) image(ctx context.Context, p Part) error {
 		c.Labels = map[string]string{"version": version, "description": name + " for a test lab, built from the Go module proxy and Debian packages"}
 		return writeImage(file, tag, c, append(below, top)...)
 	})
+}
+
+// inputs are the keys of the pins that a part's programs come from.
+func (b *builder) inputs(n need) []string {
+	var keys []string
+	for _, step := range n.steps(b.set.Calico) {
+		keys = append(keys, b.keys[step.pin.name])
+	}
+	return keys
 }
 
 func (b *builder) topLayer(file string, s imageSpec) (image.Layer, error) {

@@ -2,6 +2,7 @@ package artifacts
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -10,6 +11,7 @@ const (
 	CalicoVersion     = "v3.28.5"
 	CNIPluginsVersion = "v1.9.1"
 	EtcdVersion       = "v3.5.35"
+	FlannelVersion    = "v0.28.10"
 	KubernetesVersion = "v1.29.15"
 	// KubeletDockershimVersion is the last kubelet that has dockershim in it.
 	KubeletDockershimVersion = "v1.23.17"
@@ -21,6 +23,7 @@ type pin struct {
 	version  string            // as stamped into the programs
 	ldflags  []string          // beyond -s -w
 	programs map[string]string // program -> its main package
+	cgo      bool              // needs a C compiler; linked statically all the same
 	own      string            // instead of a nested module: the package of this module that it is, below the clone's root
 }
 
@@ -80,6 +83,13 @@ func etcdPin() pin {
 	}}
 }
 
+// flannelPin is flanneld as upstream has it, with the backend that is written in C.
+func flannelPin() pin {
+	const module = "github.com/flannel-io/flannel"
+	return pin{name: "flannel", version: FlannelVersion, cgo: true, programs: map[string]string{"flanneld": module},
+		ldflags: []string{"-linkmode", "external", "-extldflags", "-static", "-X", module + "/pkg/version.Version=" + FlannelVersion}}
+}
+
 func kubernetesPin() pin {
 	return pin{name: "kubernetes", version: KubernetesVersion, ldflags: kubernetesStamp(KubernetesVersion), programs: map[string]string{
 		"kube-apiserver":          kubernetesModule + "/cmd/kube-apiserver",
@@ -96,9 +106,12 @@ func kubeletDockershimPin() pin {
 		programs: map[string]string{"kubelet-dockershim": kubernetesModule + "/cmd/kubelet"}}
 }
 
+// podVersion is the tag of the lab's own images.
+const podVersion = "v1"
+
 // podPin is the program of the lab's own pods.
 func podPin() pin {
-	return pin{name: "pod", version: "v1", own: "testenv/pod", programs: map[string]string{"pod": "github.com/calroll/calroll/testenv/pod"}}
+	return pin{name: "pod", version: podVersion, own: "testenv/pod", programs: map[string]string{"pod": "github.com/calroll/calroll/testenv/pod"}}
 }
 
 const kubernetesModule = "k8s.io/kubernetes"
@@ -131,12 +144,26 @@ const (
 	EtcdPrograms         Part = "etcd"                   // etcd and etcdctl, for StartEtcd; not offered over HTTP
 	KubernetesPrograms   Part = "kubernetes"             // control plane, kubelet, kube-proxy and kubectl; not offered over HTTP
 	KubeletDockershim    Part = "kubelet-dockershim"     // the last kubelet with dockershim; not offered over HTTP
+	FlannelImage         Part = "flannel-image"          // flannel/flannel; building it needs gcc
 	PauseImage           Part = "pause-image"            // what holds a pod's namespaces
 	PodImage             Part = "pod-image"              // an HTTP server and client, see testenv/pod
 )
 
 // need is which programs of which pin a part is made of.
-type need struct{ calico, cni, etcd, kubernetes, kubelet, pod []string }
+type need struct{ calico, cni, etcd, kubernetes, kubelet, flannel, pod []string }
+
+// step is programs to compile, all from one pin.
+type step struct {
+	pin      pin
+	programs []string
+}
+
+// steps puts what is needed into the order in which it is compiled. calico is the version to stamp Calico with.
+func (n need) steps(calico string) []step {
+	all := []step{{cniPin(), n.cni}, {etcdPin(), n.etcd}, {calicoPin(calico), n.calico}, {kubernetesPin(), n.kubernetes},
+		{kubeletDockershimPin(), n.kubelet}, {flannelPin(), n.flannel}, {podPin(), n.pod}}
+	return slices.DeleteFunc(all, func(s step) bool { return len(s.programs) == 0 })
+}
 
 var programsOf = map[Part]need{
 	CNIPlugins:           {cni: []string{"bandwidth", "bridge", "host-local", "loopback", "portmap", "tuning"}},
@@ -149,6 +176,7 @@ var programsOf = map[Part]need{
 	EtcdPrograms:         {etcd: []string{"etcd", "etcdctl"}},
 	KubernetesPrograms: {kubernetes: []string{"kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl",
 		"kubelet"}},
+	FlannelImage:      {flannel: []string{"flanneld"}},
 	PauseImage:        {pod: []string{"pod"}},
 	PodImage:          {pod: []string{"pod"}},
 	KubeletDockershim: {kubelet: []string{"kubelet-dockershim"}},

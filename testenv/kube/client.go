@@ -148,7 +148,7 @@ func (c *Cluster) waitNode(ctx context.Context, name string, good func(*Node) bo
 	})
 }
 
-// WaitReady waits until every node is ready, for at most two minutes.
+// WaitReady waits until every node is ready, for at most five minutes.
 func (c *Cluster) WaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, joinWithin)
 	defer cancel()

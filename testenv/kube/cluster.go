@@ -57,6 +57,9 @@ type Options struct {
 
 	// Calico is the versions of Calico whose images the nodes have already; empty means artifacts.CalicoVersion.
 	Calico []string
+
+	// Flannel has the nodes have flannel's image too.
+	Flannel bool
 }
 
 func (o *Options) complete() {
@@ -87,7 +90,11 @@ func Build(ctx context.Context, o Options, progress func(string)) ([]*artifacts.
 	o.complete()
 	var sets []*artifacts.Set
 	for _, version := range o.Calico {
-		set, err := artifacts.Build(ctx, artifacts.ForCluster(version), artifacts.Options{Progress: progress})
+		request := artifacts.ForCluster(version)
+		if o.Flannel {
+			request.Parts = append(request.Parts, artifacts.FlannelImage)
+		}
+		set, err := artifacts.Build(ctx, request, artifacts.Options{Progress: progress})
 		if err != nil {
 			return nil, err
 		}
@@ -130,29 +137,23 @@ func raise(ctx context.Context, lab *testenv.Lab, o Options, sets []*artifacts.S
 	if err := c.makeAuthorities(); err != nil {
 		return nil, err
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, all := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
 	g.Go(func() error {
 		defer close(ready)
-		return c.startControlPlane(ctx)
+		return c.startControlPlane(all)
 	})
 	for i, h := range lab.Hosts[1:] {
-		g.Go(func() error {
-			if err := c.prepareNode(ctx, h, o.Kubelets[i]); err != nil {
-				return err
-			}
-			select {
-			case <-ready:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			return c.join(ctx, h)
-		})
+		g.Go(func() error { return c.makeNode(all, h, o.Kubelets[i], ready) })
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return c, lab.SetVars(map[string]any{"kubeconfig": lab.KubeconfigFile(), "k8s_api_endpoint": c.Server, "pool_cidr": ClusterCIDR})
+	if err := c.waitControllers(ctx); err != nil {
+		return nil, err
+	}
+	return c, lab.SetVars(map[string]any{"kubeconfig": lab.KubeconfigFile(), "k8s_api_endpoint": c.Server, "pool_cidr": ClusterCIDR,
+		"smoke_test": map[string]any{"image": artifacts.ImageTag(artifacts.PodImage, ""), "command": []string{"/pod", "serve"}, "get": []string{"/pod", "get"}}})
 }
 
 // makeAuthorities makes the certificates that come before all others, and this machine's way in.
@@ -183,10 +184,9 @@ func (c *Cluster) AddNode(ctx context.Context, k Kubelet) (*testenv.Host, error)
 		return nil, err
 	}
 	h := c.Lab.Hosts[len(c.Lab.Hosts)-1]
-	if err := c.prepareNode(ctx, h, k); err != nil {
-		return h, err
-	}
-	return h, c.join(ctx, h)
+	ready := make(chan struct{})
+	close(ready)
+	return h, c.makeNode(ctx, h, k, ready)
 }
 
 // RemoveNode takes a node's host away, as if somebody had carried it out, and then forgets its Node object.

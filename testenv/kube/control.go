@@ -43,6 +43,27 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	return nil
 }
 
+// waitControllers returns once the controllers have made all that they make by themselves when a cluster is new: two looks at it are equal.
+func (c *Cluster) waitControllers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, apiReadyWithin)
+	defer cancel()
+	var last testenv.Snapshot
+	return poll(ctx, func() error {
+		now := testenv.Snapshot{}
+		for _, kind := range []string{"serviceaccounts", "configmaps"} {
+			if err := c.admin.list(ctx, now, "/api/v1", kind); err != nil {
+				return err
+			}
+		}
+		diff := last.Diff(now)
+		last = now
+		if len(diff) > 0 {
+			return fmt.Errorf("its controllers still make %s", diff[0])
+		}
+		return nil
+	})
+}
+
 // controlFiles are all files of the control plane's host: certificates, kubeconfigs, units.
 func (c *Cluster) controlFiles() ([]testenv.File, error) {
 	address := c.Control.Address.String()

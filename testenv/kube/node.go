@@ -4,8 +4,11 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/calroll/calroll/testenv"
 	"github.com/calroll/calroll/testenv/artifacts"
@@ -23,9 +26,9 @@ var (
 	withoutDocker string
 )
 
-// images are the parts whose images every node has.
+// images are the parts whose images every node has, if they were asked for.
 var images = []artifacts.Part{artifacts.PauseImage, artifacts.PodImage, artifacts.NodeImage, artifacts.CNIImage,
-	artifacts.KubeControllersImage, artifacts.TyphaImage}
+	artifacts.KubeControllersImage, artifacts.TyphaImage, artifacts.FlannelImage}
 
 // Images are the names of the images that every node has.
 func (c *Cluster) Images() []string {
@@ -33,6 +36,9 @@ func (c *Cluster) Images() []string {
 	var names []string
 	for _, set := range c.sets {
 		for _, p := range images {
+			if _, ok := set.Image(p); !ok {
+				continue
+			}
 			if name := artifacts.ImageTag(p, set.Calico); !seen[name] {
 				seen[name], names = true, append(names, name)
 			}
@@ -41,8 +47,8 @@ func (c *Cluster) Images() []string {
 	return names
 }
 
-// prepareNode gives a host all that a node needs: files, programs, images, a runtime that suits its kubelet. Nothing of Kubernetes runs yet.
-func (c *Cluster) prepareNode(ctx context.Context, h *testenv.Host, k Kubelet) error {
+// makeNode makes a host a node. It joins the cluster once the API is ready, and gets its images meanwhile.
+func (c *Cluster) makeNode(ctx context.Context, h *testenv.Host, k Kubelet, ready <-chan struct{}) error {
 	files, err := c.nodeFiles(h, k)
 	if err != nil {
 		return err
@@ -50,17 +56,28 @@ func (c *Cluster) prepareNode(ctx context.Context, h *testenv.Host, k Kubelet) e
 	if err := h.WriteFiles(ctx, files...); err != nil {
 		return err
 	}
-	_, err = h.Sh(ctx, "set -e\n"+c.nodeScript(k))
-	return err
-}
-
-func (c *Cluster) nodeScript(k Kubelet) string {
+	// Images are unpacked when a pod wants them, where that is possible: most pods of most tests want few.
+	program, setUp, load := "kubelet", "systemctl restart containerd\n"+withoutDocker, "ctr --namespace k8s.io images import --no-unpack"
 	if k == Dockershim {
-		return c.link("kubelet-dockershim", "kube-proxy") + "systemctl daemon-reload\n" + c.load("docker load --quiet --input")
+		program, setUp, load = "kubelet-dockershim", "", "docker load --quiet --input"
 	}
-	// Images are unpacked when a pod wants them: most pods of most tests want few.
-	return c.link("kubelet", "kube-proxy") + "systemctl daemon-reload\nsystemctl restart containerd\n" + withoutDocker +
-		c.load("ctr --namespace k8s.io images import --no-unpack")
+	if _, err := h.Sh(ctx, "set -e\n"+c.link(program, "kube-proxy")+"systemctl daemon-reload\n"+setUp); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		_, err := h.Sh(ctx, "set -e\n"+c.load(load))
+		return err
+	})
+	g.Go(func() error {
+		select {
+		case <-ready:
+			return c.join(ctx, h)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	return g.Wait()
 }
 
 // load is shell commands that hand images to a runtime.
@@ -93,14 +110,15 @@ func (c *Cluster) nodeFiles(h *testenv.Host, k Kubelet) ([]testenv.File, error) 
 	if err != nil {
 		return nil, err
 	}
-	files := append(serving,
-		testenv.File{Path: pkiDir + "/ca.crt", Mode: 0o644, Content: c.PKI.CA.CertPEM()},
-		testenv.File{Path: etc + "/kubelet.conf", Mode: 0o600, Content: kubelet},
-		testenv.File{Path: "/var/lib/kube-proxy/kubeconfig.conf", Mode: 0o600, Content: proxy},
-		testenv.File{Path: "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf", Mode: 0o644, Content: kubeletDropIn},
-		testenv.File{Path: "/etc/sysctl.d/99-kubernetes.conf", Mode: 0o644, Content: []byte("net.ipv4.ip_forward = 1\n")},
-		unit("kube-proxy", "network.target", "/usr/bin/kube-proxy", proxyFlags("/var/lib/kube-proxy/kubeconfig.conf")))
-	return append(files, kubeletFiles(k, address)...), nil
+	files := []testenv.File{
+		{Path: pkiDir + "/ca.crt", Mode: 0o644, Content: c.PKI.CA.CertPEM()},
+		{Path: etc + "/kubelet.conf", Mode: 0o600, Content: kubelet},
+		{Path: "/var/lib/kube-proxy/kubeconfig.conf", Mode: 0o600, Content: proxy},
+		{Path: "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf", Mode: 0o644, Content: kubeletDropIn},
+		{Path: "/etc/sysctl.d/99-kubernetes.conf", Mode: 0o644, Content: []byte("net.ipv4.ip_forward = 1\n")},
+		unit("kube-proxy", "network.target", "/usr/bin/kube-proxy", proxyFlags("/var/lib/kube-proxy/kubeconfig.conf")),
+	}
+	return slices.Concat(files, serving, kubeletFiles(k, address)), nil
 }
 
 // kubeletFiles are the unit, the configuration and the arguments of a kubelet, and the configuration of its runtime.
@@ -125,7 +143,7 @@ func kubeletFiles(k Kubelet, address string) []testenv.File {
 const pauseImage = "lab/pause:v1"
 
 // joinWithin bounds how long a node may take until it has told the API what it is.
-const joinWithin = 2 * time.Minute
+const joinWithin = 5 * time.Minute
 
 // join starts a prepared node and returns once all that the node lacks is a network, if that.
 func (c *Cluster) join(ctx context.Context, h *testenv.Host) error {
@@ -142,8 +160,9 @@ func (c *Cluster) join(ctx context.Context, h *testenv.Host) error {
 	return nil
 }
 
-// settled tells whether the kubelet has nothing to complain of, or one thing only; several come in brackets.
+// settled tells whether the node has its share of pod addresses and its kubelet nothing to complain of, or one thing only; several come in
+// brackets.
 func (n *Node) settled() bool {
 	ready := n.Condition("Ready")
-	return ready.Status != "" && !strings.HasPrefix(ready.Message, "[")
+	return n.Spec.PodCIDR != "" && ready.Status != "" && !strings.HasPrefix(ready.Message, "[")
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/calroll/calroll/testenv"
@@ -139,5 +140,27 @@ func (p *Pod) ask(ctx context.Context, what string, q url.Values) (string, error
 // Delete removes the pod and returns once it is gone.
 func (p *Pod) Delete(ctx context.Context) error {
 	_, err := p.cluster.Kubectl(ctx, "-n", p.Namespace, "delete", "pod", p.Name, "--wait", "--ignore-not-found", "--timeout", podWithin.String())
+	return err
+}
+
+// RoutePods gives the control plane's host a route to each pod that there is now, through the pod's node. That host is no node, so without it
+// the API cannot call what runs in pods: webhooks, and servers behind the aggregation layer.
+func (c *Cluster) RoutePods(ctx context.Context) error {
+	var all struct {
+		Items []struct {
+			Spec   struct{ HostNetwork bool }
+			Status struct{ PodIP, HostIP string }
+		}
+	}
+	if err := c.admin.get(ctx, "/api/v1/pods", &all); err != nil {
+		return err
+	}
+	var script strings.Builder
+	for _, p := range all.Items {
+		if !p.Spec.HostNetwork && p.Status.PodIP != "" {
+			fmt.Fprintf(&script, "ip route replace %s/32 via %s || exit\n", p.Status.PodIP, p.Status.HostIP)
+		}
+	}
+	_, err := c.Control.Sh(ctx, script.String())
 	return err
 }

@@ -22,10 +22,13 @@ var forTests = []testenv.Tool{
 	{Program: "ssh", Package: "openssh-client"},
 	{Program: "ansible-community", Package: "ansible"}, // its collections and what they import
 	{File: python + "yaml/__init__.py", Package: "python3-yaml"},
+	{File: python + "cryptography/__init__.py", Package: "python3-cryptography"},
 	{File: python + "netaddr/__init__.py", Package: "python3-netaddr"},
 	{File: python + "jmespath/__init__.py", Package: "python3-jmespath"},
 	{File: python + "passlib/__init__.py", Package: "python3-passlib"},
 	{File: python + "kubernetes/__init__.py", Package: "python3-kubernetes"}, // what the collection kubernetes.core imports
+	{Program: "gcc", Package: "gcc"}, // flanneld has C in it
+	{File: "/usr/include/stdlib.h", Package: "libc6-dev"},
 	{Program: "sudo", Package: "sudo"},
 	{Program: "xz", Package: "xz-utils"},
 	{Program: "unzip", Package: "unzip"},
@@ -72,6 +75,6 @@ func setup(ctx context.Context, purpose string) error {
 	if _, err := site.Build(ctx, say); err != nil || purpose == "demo" || purpose == "lab" {
 		return err
 	}
-	_, err := kube.Build(ctx, kube.Options{Calico: site.Versions}, say)
+	_, err := kube.Build(ctx, kube.Options{Calico: site.Versions, Flannel: purpose == "test"}, say)
 	return err
 }

@@ -1,0 +1,140 @@
+package catalog_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/calroll/calroll/testenv/artifacts"
+)
+
+// objectsBed runs the roles for Calico's objects on this machine against a real etcd, through a calicoctl that notes what it is called with. BGP does
+// not run here: `node status` shows a table without sessions.
+type objectsBed struct {
+	*testing.T
+	exe, dir, ctl string
+	etcd          *artifacts.Etcd
+}
+
+const notingCalicoctl = `#!/bin/sh
+if [ "$1 $2" = "node status" ]; then echo "status" >>%[1]s/calls; echo "Calico process is running."; exit 0; fi
+case $1 in create|replace|delete)
+  text=$(cat); echo "$1 $(printf %%s "$text" | sed 's/.*"kind":"\([^"]*\)".*"name":"\([^"]*\)".*/\1 \2/')" >>%[1]s/calls
+  printf %%s "$text" | %[2]s "$@"; exit $? ;;
+esac
+exec %[2]s "$@"
+`
+
+func newObjectsBed(t *testing.T) *objectsBed {
+	t.Helper()
+	exe, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := artifacts.Build(t.Context(), artifacts.Request{Parts: []artifacts.Part{artifacts.EtcdPrograms, artifacts.CalicoRelease, artifacts.Calicoctl}}, artifacts.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &objectsBed{T: t, exe: exe, dir: t.TempDir()}
+	if b.etcd, err = artifacts.StartEtcd(t.Context(), artifacts.EtcdOptions{Programs: set, TLS: true, V2: true}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.etcd.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	b.ctl = set.Program("calicoctl")
+	write(t, filepath.Join(b.dir, "calicoctl"), fmt.Sprintf(notingCalicoctl, b.dir, b.ctl))
+	if err := os.Chmod(filepath.Join(b.dir, "calicoctl"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(b.dir, "cfg"), fmt.Sprintf("apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nmetadata: {}\nspec: {datastoreType: etcdv3, etcdEndpoints: %q, etcdCACertFile: %s, etcdCertFile: %s, etcdKeyFile: %s}\n",
+		b.etcd.Endpoints()[0], b.etcd.CA, b.etcd.ClientCert, b.etcd.ClientKey))
+	write(t, filepath.Join(b.dir, "inventory.yml"), fmt.Sprintf(`
+kube_control_plane: {hosts: {node1: {}, node2: {}, node3: {}}}
+all:
+  vars:
+    ansible_connection: local
+    calico_nodename: "{{ inventory_hostname }}"
+    etcd_endpoints: [%q]
+    wait_bgp_seconds: 4
+`, b.etcd.Endpoints()[0]))
+	write(t, filepath.Join(b.dir, "paths.yml"), fmt.Sprintf("calicoctl_path: %s/calicoctl\ncalicoctl_config_file: %[1]s/cfg\n", b.dir))
+	write(t, filepath.Join(b.dir, "play.yml"), "- hosts: all\n  gather_facts: false\n  roles: [calico_pool, felix_configuration, calico_bgp]\n")
+	return b
+}
+
+func (b *objectsBed) calroll(args ...string) (string, error) {
+	b.Helper()
+	args = append(args, "-i", filepath.Join(b.dir, "inventory.yml"))
+	if args[0] == "run" {
+		args = append(args, "-e", "@"+filepath.Join(b.dir, "paths.yml"))
+	}
+	cmd := exec.CommandContext(b.Context(), b.exe, args...)
+	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+filepath.Join(b.dir, "state"))
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// calls are the writes since the last time.
+func (b *objectsBed) calls() string {
+	b.Helper()
+	raw, err := os.ReadFile(filepath.Join(b.dir, "calls"))
+	if err != nil && !os.IsNotExist(err) {
+		b.Fatal(err)
+	}
+	os.Remove(filepath.Join(b.dir, "calls"))
+	return strings.TrimSpace(string(raw))
+}
+
+func (b *objectsBed) run(vars ...string) string {
+	b.Helper()
+	args := []string{"run", filepath.Join(b.dir, "play.yml")}
+	for _, v := range vars {
+		args = append(args, "-e", v)
+	}
+	out, err := b.calroll(args...)
+	if err != nil {
+		b.Fatalf("%v: %v\n%s", vars, err, out)
+	}
+	return out
+}
+
+// TestCalicoObjects: the pool, Felix and route reflectors of today's Calico, in their order; a second run writes nothing, an undo goes the other way.
+func TestCalicoObjects(t *testing.T) {
+	b := newObjectsBed(t)
+	wanted := []string{`{"rr_hosts": ["node2", "node3"], "felix_config": {"logSeverityScreen": "Warning"}, "pool_cidr": "10.5.0.0/16"}`}
+	b.run(wanted...)
+	got := b.calls()
+	want := "create IPPool default-ipv4-ippool\ncreate FelixConfiguration default\ncreate Node node2\ncreate Node node3\ncreate BGPPeer peer-to-rrs\ncreate BGPPeer rrs-to-rrs\ncreate BGPConfiguration default"
+	if got != want {
+		t.Errorf("it wrote\n%s\nnot\n%s", got, want)
+	}
+	b.run(wanted...)
+	if got := b.calls(); got != "" {
+		t.Errorf("the second run wrote\n%s", got)
+	}
+	if out, err := b.calroll("run", filepath.Join(b.dir, "play.yml"), "-e", `{"pool_cidr": "10.99.0.0/16"}`); err == nil || !strings.Contains(out, "differs from pool_cidr 10.99.0.0/16") {
+		t.Errorf("another pool: %v\n%s", err, out)
+	}
+	if out, err := b.calroll("run", filepath.Join(b.dir, "play.yml"), "-e", `{"rr_hosts": ["node2"], "pool_cidr": "10.5.0.0/16"}`); err == nil || !strings.Contains(out, "name two or more") || b.calls() != "" {
+		t.Errorf("one reflector: %v\n%s", err, out)
+	}
+	// Ids begin with the second: the first run takes some, so it is the first by name too.
+	runs, err := os.ReadDir(filepath.Join(b.dir, "state", "calroll", "runs"))
+	if err != nil || len(runs) == 0 {
+		t.Fatalf("%v, %v", runs, err)
+	}
+	out, err := b.calroll("rollback", runs[0].Name())
+	if err != nil {
+		t.Errorf("rollback: %v\n%s", err, out)
+	}
+	want = "delete BGPConfiguration default\nstatus\ndelete BGPPeer rrs-to-rrs\ndelete BGPPeer peer-to-rrs\ndelete Node node3\ndelete Node node2\ndelete FelixConfiguration default\ndelete IPPool default-ipv4-ippool"
+	if got := b.calls(); got != want {
+		t.Errorf("the undo of %v wrote\n%s\nnot\n%s\n%s", runs, got, want, out)
+	}
+}

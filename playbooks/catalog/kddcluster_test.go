@@ -1,0 +1,241 @@
+package catalog_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/calroll/calroll/testenv"
+	"github.com/calroll/calroll/testenv/kube"
+)
+
+// hosted is a cluster without a network, and calroll to give it one.
+type hosted struct {
+	*network
+	cluster *kube.Cluster
+}
+
+func newHosted(t *testing.T, kubelets ...kube.Kubelet) *hosted {
+	t.Helper()
+	exe, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := kube.ForTest(t, kube.Options{Kubelets: kubelets})
+	return &hosted{&network{T: t, lab: c.Lab, exe: exe}, c}
+}
+
+// kdd carries calico-kdd out and demands an exit code.
+func (h *hosted) kdd(code int, args ...string) outcome {
+	h.Helper()
+	o := h.calroll(append([]string{"run", "calico-kdd"}, args...)...)
+	if o.code != code {
+		h.Fatalf("calroll run calico-kdd %s: exit code %d, not %d\n%s", strings.Join(args, " "), o.code, code, o.text)
+	}
+	return o
+}
+
+func (h *hosted) kubectl(args ...string) string {
+	h.Helper()
+	out, err := h.cluster.Kubectl(h.Context(), args...)
+	if err != nil {
+		h.Fatal(err)
+	}
+	return out
+}
+
+// hostedWatch is what a node is compared by: what pods of Calico could leave there.
+var hostedWatch = testenv.Watch{
+	Paths: []string{"/etc", "/usr/local", "/opt", "/root", "/var/lib", "/var/log/calico"},
+	Exclude: []string{"/var/lib/docker", "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/calroll", "/var/lib/systemd", "/var/lib/etcd", "/root/.cache", "/root/.kube",
+		"/etc/mtab"},
+	Sysctls: []string{"net.ipv4.ip_forward"},
+	Links:   true, Routes: true,
+}
+
+func (h *hosted) pictures() map[string]testenv.Snapshot {
+	h.Helper()
+	all := map[string]testenv.Snapshot{}
+	for _, host := range h.lab.Hosts {
+		s, err := host.Snapshot(h.Context(), hostedWatch)
+		if err != nil {
+			h.Fatal(err)
+		}
+		all[host.Name] = s
+	}
+	return all
+}
+
+// objects are the objects of the kinds that the playbook makes, and those kinds themselves.
+func (h *hosted) objects() []string {
+	h.Helper()
+	return strings.Split(h.kubectl("get", "crd,clusterrole,clusterrolebinding,namespace,serviceaccount,configmap,secret,service,daemonset,deployment,poddisruptionbudget,networkpolicy,pod",
+		"--all-namespaces", "--no-headers", "-o", "custom-columns=:.kind,:.metadata.namespace,:.metadata.name"), "\n")
+}
+
+// TestCalicoKDD takes a cluster whose nodes are NotReady to a network that carries pods and obeys policy, twice: over BGP without
+// encapsulation and over VXLAN. What was installed is taken back in between, and leaves hosts and API as they were.
+func TestCalicoKDD(t *testing.T) {
+	h := newHosted(t, kube.Containerd, kube.Containerd, kube.Containerd)
+	bare, before := h.pictures(), h.objects()
+	ok := t.Run("BGP", func(t *testing.T) { h.in(t).carries("off", " proto bird") }) &&
+		t.Run("back", func(t *testing.T) { h.in(t).takesBack(bare, before) }) &&
+		t.Run("VXLAN", func(t *testing.T) { h.in(t).carries("vxlan-always", " dev vxlan.calico ") })
+	if ok {
+		t.Run("nothing is there", func(t *testing.T) { h.in(t).takesBack(bare, before) })
+	}
+}
+
+// in is h for a subtest.
+func (h *hosted) in(t *testing.T) *hosted {
+	n := *h.network
+	n.T = t
+	return &hosted{&n, h.cluster}
+}
+
+// carries installs Calico and looks at the network without calroll.
+func (h *hosted) carries(encap, route string) {
+	h.Helper()
+	node, err := h.cluster.Node(h.Context(), h.cluster.Nodes()[0].Name)
+	if err != nil {
+		h.Fatal(err)
+	}
+	if s := node.Condition("Ready").Status; s != "False" {
+		h.Errorf("the node is Ready=%s before there is a network", s)
+	}
+	settings := []string{"-e", "pool_encap=" + encap, "-e", "with_calicoctl=false"} // nobody serves the release's files here
+	o := h.kdd(exitOK, settings...)
+	if testing.Verbose() {
+		h.Log(o.text)
+	}
+	if err := h.cluster.WaitReady(h.Context()); err != nil {
+		h.Fatal(err)
+	}
+	h.inOrder()
+	for host, changed := range h.kdd(exitOK, settings...).changed() {
+		if changed != "0" {
+			h.Errorf("the second run changed %s: %s tasks", host, changed)
+		}
+	}
+	h.policy(h.reach(route))
+}
+
+// inOrder looks at when objects were made: rights before what needs them, kinds before what speaks of them.
+func (h *hosted) inOrder() {
+	h.Helper()
+	made := func(kind, name string) string {
+		return h.kubectl("-n", "kube-system", "get", kind, name, "-o", "jsonpath={.metadata.creationTimestamp}{.metadata.uid}")[:20]
+	}
+	role, crd, ds := made("clusterrole", "calico-node"), made("crd", "ippools.crd.projectcalico.org"), made("daemonset", "calico-node")
+	if role > crd || crd > ds {
+		h.Errorf("made in a wrong order: ClusterRole %s, kinds %s, DaemonSet %s", role, crd, ds)
+	}
+}
+
+// reach starts a pod on each of two nodes, which must reach each other over the kind of route that is asked for.
+func (h *hosted) reach(route string) (a, b *kube.Pod) {
+	h.Helper()
+	var pods []*kube.Pod
+	for i, name := range []string{"a", "b"} {
+		p, err := h.cluster.StartPod(h.Context(), name, kube.PodOptions{Node: h.cluster.Nodes()[i].Name})
+		if err != nil {
+			h.Fatal(err)
+		}
+		h.Cleanup(func() {
+			if err := p.Delete(h.Context()); err != nil {
+				h.Log(err)
+			}
+		})
+		pods = append(pods, p)
+	}
+	a, b = pods[0], pods[1]
+	h.answers(a, b, true)
+	h.answers(b, a, true)
+	taken := h.sh(a.Host, "ip route get "+b.Address+"; ip route show match "+b.Address+" | grep -v ^default")
+	if !strings.Contains(taken, route) {
+		h.Errorf("packets to %s go another way than %q:\n%s", b.Address, route, taken)
+	}
+	return a, b
+}
+
+// answers waits until a pod answers another one, or does not any more.
+func (h *hosted) answers(from, to *kube.Pod, want bool) {
+	h.Helper()
+	var err error
+	for deadline := time.Now().Add(time.Minute); ; {
+		if _, err = from.Get(h.Context(), to.URL()); (err == nil) == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			h.Fatalf("%s reaches %s: %v (%v), want %v", from.Name, to.Name, err == nil, err, want)
+		}
+	}
+}
+
+const denyAll = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny-all, namespace: default}
+spec: {podSelector: {matchLabels: {app: b}}, policyTypes: [Ingress]}
+`
+
+const allowA = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: allow-a, namespace: default}
+spec: {podSelector: {matchLabels: {app: b}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {matchLabels: {app: a}}}]}]}
+`
+
+// policy closes the way between two pods and opens it again.
+func (h *hosted) policy(a, b *kube.Pod) {
+	h.Helper()
+	for _, step := range []struct {
+		policy string
+		open   bool
+	}{{denyAll, false}, {allowA, true}} {
+		if err := h.cluster.Apply(h.Context(), step.policy); err != nil {
+			h.Fatal(err)
+		}
+		h.answers(a, b, step.open)
+	}
+	h.kubectl("delete", "networkpolicy", "deny-all", "allow-a")
+}
+
+// takesBack takes back the first of the last two runs, the second of which changed nothing, and compares.
+func (h *hosted) takesBack(bare map[string]testenv.Snapshot, before []string) {
+	h.Helper()
+	h.rollback(h.runs()[len(h.runs())-2])
+	for _, host := range h.lab.Hosts {
+		s, err := host.Snapshot(h.Context(), hostedWatch)
+		if err != nil {
+			h.Fatal(err)
+		}
+		if diff := bare[host.Name].Diff(s); len(diff) > 0 {
+			h.Errorf("%s is not as it was:\n  %s", host.Name, strings.Join(diff, "\n  "))
+		}
+	}
+	if got := h.objects(); !slices.Equal(got, before) {
+		h.Errorf("the API is not as it was: %s", difference(before, got))
+	}
+}
+
+// difference says what one list has and the other has not.
+func difference(want, got []string) string {
+	count := map[string]int{}
+	for _, w := range want {
+		count[w]--
+	}
+	for _, g := range got {
+		count[g]++
+	}
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(count)) {
+		if count[k] != 0 {
+			out = append(out, fmt.Sprintf("%s %+d", k, count[k]))
+		}
+	}
+	return strings.Join(out, ", ")
+}

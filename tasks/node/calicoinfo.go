@@ -1,0 +1,45 @@
+package node
+
+import (
+	"context"
+
+	"github.com/calroll/calroll/tasks"
+)
+
+var _ = register("calico_resource_info", func() tasks.Module { return &CalicoResourceInfo{} })
+
+// CalicoResourceInfo is the module calico_resource_info: it reads objects of Calico through the host's calicoctl.
+type CalicoResourceInfo struct {
+	APIVersion string `arg:"api_version,alias=version,default=projectcalico.org/v3" doc:"v1 before Calico 3.0"`
+	Kind       string `arg:"kind,required" doc:"the kind, such as IPPool (ipPool before Calico 3.0)"`
+	Name       string `arg:"name" doc:"the one object; default all"`
+	Namespace  string `arg:"namespace" doc:"of objects that have one"`
+	Mismatch   bool   `arg:"allow_version_mismatch,default=false" doc:"read from a cluster of another version, as a rolling upgrade has it; needs calicoctl 3.20"`
+	calicoWay
+}
+
+// Run implements tasks.Module.
+func (m *CalicoResourceInfo) Run(ctx context.Context, sys *tasks.Sys) (r tasks.Result, err error) {
+	ctl, err := m.ctl(sys)
+	if err != nil {
+		return r, err
+	}
+	ctl.lenient = m.Mismatch
+	id := calicoID{APIVersion: m.APIVersion, Kind: m.Kind, Metadata: map[string]string{}}
+	if m.Name != "" {
+		id.Metadata["name"] = m.Name
+	}
+	if m.Namespace != "" {
+		id.Metadata["namespace"] = m.Namespace
+	}
+	found, err := ctl.list(ctx, id)
+	if err != nil {
+		return r, err
+	}
+	resources := make([]any, len(found))
+	for i, o := range found {
+		resources[i] = map[string]any(o)
+	}
+	r.Set("resources", resources)
+	return r, nil
+}
