@@ -27,7 +27,7 @@ var forTests = []testenv.Tool{
 	{File: python + "jmespath/__init__.py", Package: "python3-jmespath"},
 	{File: python + "passlib/__init__.py", Package: "python3-passlib"},
 	{File: python + "kubernetes/__init__.py", Package: "python3-kubernetes"}, // what the collection kubernetes.core imports
-	{Program: "gcc", Package: "gcc"}, // flanneld has C in it
+	{Program: "gcc", Package: "gcc"},                                         // flanneld has C in it
 	{File: "/usr/include/stdlib.h", Package: "libc6-dev"},
 	{Program: "sudo", Package: "sudo"},
 	{Program: "xz", Package: "xz-utils"},
