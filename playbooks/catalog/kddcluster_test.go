@@ -106,7 +106,7 @@ func (h *hosted) carries(encap, route string) {
 	if s := node.Condition("Ready").Status; s != "False" {
 		h.Errorf("the node is Ready=%s before there is a network", s)
 	}
-	settings := []string{"-e", "pool_encap=" + encap}
+	settings := []string{"-e", "pool_encap=" + encap, "-e", "with_calicoctl=false"} // nobody serves the release's files here
 	o := h.kdd(exitOK, settings...)
 	if testing.Verbose() {
 		h.Log(o.text)
