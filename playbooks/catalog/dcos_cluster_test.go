@@ -38,11 +38,10 @@ type dcosCluster struct {
 	mu         sync.Mutex
 	calls      []string
 	packages   []string
-	enterprise bool // dcos security is there, or can be installed
-	security   bool // dcos-enterprise-cli is installed
-	down       bool // nobody is logged in
-	old        bool // Calico is older than 3
-	provider   string
+	enterprise bool   // dcos security is there, or can be installed
+	security   bool   // dcos-enterprise-cli is installed
+	down       bool   // nobody is logged in
+	old        bool   // Calico is older than 3
 	options    string // of the Kubernetes package, as given
 	smoke      string // address of the task
 	controller string // K-20 as applied
@@ -320,7 +319,7 @@ const taskPlug = `cat /opt/mesosphere/etc/dcos/network/cni/calico.cni | CNI_COMM
 func (c *dcosCluster) startTask(ctx context.Context, stdin string) error {
 	var app struct{ Networks []struct{ Mode, Name string } }
 	if err := json.Unmarshal([]byte(stdin), &app); err != nil || len(app.Networks) != 1 {
-		return fmt.Errorf("%s is no app on a network: %v", stdin, err)
+		return fmt.Errorf("%s is no app on a network: %w", stdin, err)
 	}
 	host := c.of.network.lab.Hosts[0]
 	if !strings.Contains(c.agents[host.Address.String()].networks, `"name": "`+app.Networks[0].Name+`"`) {

@@ -180,9 +180,10 @@ func (p *Pod) span(n *yaml.Node) (start, end int, err error) {
 	switch {
 	case n.Style&yaml.DoubleQuotedStyle != 0:
 		for i := 1; i < len(rest) && rest[i] != '\n'; i++ {
-			if rest[i] == '\\' {
+			switch rest[i] {
+			case '\\':
 				i++
-			} else if rest[i] == '"' {
+			case '"':
 				return start, start + i + 1, nil
 			}
 		}

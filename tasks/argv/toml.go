@@ -23,7 +23,7 @@ func EditTOML(text string, table []string, want Settings) (string, error) {
 	lines := strings.SplitAfter(text, "\n")
 	start := slices.IndexFunc(lines, func(line string) bool { return slices.Equal(header(line), table) })
 	if start < 0 {
-		lines, start = addTable(lines, table), -1
+		lines = addTable(lines, table)
 		start = len(lines) - 1
 	}
 	for _, key := range slices.Sorted(maps.Keys(want)) {
@@ -124,7 +124,8 @@ func setLine(lines []string, start int, key string, v any) []string {
 		if !ok || strings.HasPrefix(trimmed, "#") {
 			continue
 		}
-		indent, known = lines[i][:strings.Index(lines[i], trimmed)], true
+		before, _, _ := strings.Cut(lines[i], trimmed)
+		indent, known = before, true
 		if strings.Trim(strings.TrimSpace(name), `"'`) != key {
 			continue
 		}

@@ -68,7 +68,7 @@ type collector struct {
 	out     strings.Builder
 }
 
-var roleName = regexp.MustCompile(`(?m)^\s*(?:- )?(?:role|name): ['"]?([a-z0-9_]+)['"]?\s*$`)
+var roleName = regexp.MustCompile(`\b(?:role|name): ['"]?([a-z0-9_]+)['"]?`)
 
 // file follows the roles that a file names, and the files that roles are made of.
 func (c *collector) file(path string) error {
