@@ -87,7 +87,7 @@ func (s *scaled) gates() {
 	if o := s.kdd(exitFailed, append(slices.Clone(s.settings), "-e", "mesh_ask_nodes=2")...); !strings.Contains(o.text, "G-23 ask on the cluster:") {
 		s.Errorf("a mesh of more than mesh_ask_nodes nodes is not asked about:\n%s", o.text)
 	}
-	if o := s.kdd(exitOK, append(slices.Clone(s.settings), "-C", "-e", "typha=off", "-e", "typha_warn_nodes=1")...); !strings.Contains(o.text, "G-21 warn on the cluster:") {
+	if o := s.kdd(exitOK, append(slices.Clone(s.settings), "-C", "-e", "typha=off", "-e", "typha_warn_nodes=1")...); !strings.Contains(o.text, "G-21  warn   the cluster ") {
 		s.Errorf("a Kubernetes datastore of more than typha_warn_nodes nodes without Typha is not warned of:\n%s", o.text)
 	}
 }
