@@ -44,7 +44,7 @@ func (r Report) Problems() []Item {
 }
 
 // Undo takes a run back: states newest first, then the refreshes once each, in the order in which they were first done.
-// It goes on past an item that fails or is refused; the Report names it, and a later Undo tries it again. It may be cut
+// It goes on past an item that fails or is refused, but for a Guard, which it stops at; the Report names it, and a later Undo tries it again. It may be cut
 // anywhere and called again. The error is for what keeps it from working at all; a run that altered nothing has nothing to undo.
 func Undo(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Kinds) (Report, error) {
 	report := Report{Run: run}
@@ -101,6 +101,9 @@ func (u *undo) run(ctx context.Context, entries []Entry) error {
 		if err := u.restore(ctx, e); err != nil {
 			return err
 		}
+		if u.heldUp(e) {
+			break
+		}
 	}
 	slices.Reverse(refreshes)
 	if err := u.refresh(ctx, refreshes); err != nil {
@@ -113,6 +116,12 @@ func (u *undo) run(ctx context.Context, entries []Entry) error {
 		return u.journal.write(ctx, line{What: "ended", At: time.Now().UTC()}, true)
 	}
 	return nil
+}
+
+// heldUp tells whether e is a point of no return that has been passed: what is older stays.
+func (u *undo) heldUp(e Entry) bool {
+	_, guard := u.kinds[e.Kind].(tasks.Guard)
+	return guard && !u.Force && !settled(u.report.Items[len(u.report.Items)-1].Outcome)
 }
 
 func (u *undo) restore(ctx context.Context, e Entry) error {
