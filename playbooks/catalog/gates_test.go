@@ -99,6 +99,7 @@ var hostCases = []struct{ gate, vars, facts, says string }{
 	{"P-10 stop", "artifact_source: image\n", found("runtimes", "ctr") + "host_runtime: ctr\n", "with ctr"},
 	{"P-11 warn", "", found("load", "9.00"), "load average is 9.00 on 2 CPUs"},
 	{"P-12 stop", "", found("bin_options", "rw,noexec"), "read-only or noexec"},
+	{"P-16 stop", "kubeproxy_method: annotation\nkube_version: \"1.28.0\"\n", found(), "takes no mode from an annotation"},
 	{"P-19 warn", "", found("firewall", "ufw"), "ufw is active"},
 	{"P-19 warn", "with_kubernetes: true\nkubeconfig: /k\n", found("forward", "DROP"), "FORWARD"},
 	{"P-05 stop", "image_registry: \"<registry>/\"\n", soundHost, "have placeholders: <registry>/"},
