@@ -166,17 +166,22 @@ func (s *scaled) withReflectors() []string {
 
 var sessionRow = regexp.MustCompile(`\| *[0-9.]+ *\| *([a-z -]+?) *\| *up *\|[^|]*\| *Established *\|`)
 
-// sessions: each node has an established session of that kind to both others.
+// sessions: each node has an established session of that kind to both others, or soon will.
 func (s *scaled) sessions(kind string) {
 	s.Helper()
 	for _, n := range s.cluster.Nodes() {
-		var kinds []string
-		status := s.sh(n, "/usr/local/bin/calicoctl node status")
-		for _, m := range sessionRow.FindAllStringSubmatch(status, -1) {
-			kinds = append(kinds, m[1])
-		}
-		if !slices.Equal(kinds, []string{kind, kind}) {
-			s.Errorf("%s has the sessions %q, want two of %q:\n%s", n.Name, kinds, kind, status)
+		for deadline := time.Now().Add(time.Minute); ; {
+			status := s.sh(n, "/usr/local/bin/calicoctl node status")
+			var kinds []string
+			for _, m := range sessionRow.FindAllStringSubmatch(status, -1) {
+				kinds = append(kinds, m[1])
+			}
+			if slices.Equal(kinds, []string{kind, kind}) {
+				break
+			}
+			if time.Now().After(deadline) {
+				s.Fatalf("%s has the sessions %q, want two of %q:\n%s", n.Name, kinds, kind, status)
+			}
 		}
 	}
 }
