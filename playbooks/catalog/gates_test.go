@@ -44,7 +44,7 @@ func found(pairs ...string) string {
 const namesake = "node2: {calico_nodename: node1}\n"
 
 // etcdTopics are what calico-etcd evaluates.
-var etcdTopics = []any{"host", "node", "unit", "etcd", "release", "hop"}
+var etcdTopics = []any{"host", "node", "unit", "etcd", "pools", "scale", "release", "hop"}
 
 // closed are the gates of calico-etcd that close on a host: "id level: found -> remedy".
 func closed(t *testing.T, hostVars string, facts ...string) []string {

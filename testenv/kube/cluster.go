@@ -152,7 +152,7 @@ func raise(ctx context.Context, lab *testenv.Lab, o Options, sets []*artifacts.S
 	if err := c.waitControllers(ctx); err != nil {
 		return nil, err
 	}
-	return c, lab.SetVars(map[string]any{"kubeconfig": lab.KubeconfigFile(), "k8s_api_endpoint": c.Server, "pool_cidr": ClusterCIDR,
+	return c, lab.SetVars(map[string]any{"pool_cidr": ClusterCIDR,
 		"smoke_test": map[string]any{"image": artifacts.ImageTag(artifacts.PodImage, ""), "command": []string{"/pod", "serve"}, "get": []string{"/pod", "get"}}})
 }
 
