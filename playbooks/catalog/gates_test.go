@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/calroll/calroll/playbooks"
 	"github.com/calroll/calroll/playbooks/expr"
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/runner/action"
@@ -55,7 +56,14 @@ func closed(t *testing.T, hostVars string, facts ...string) []string {
 // closedOf are the gates of some topics that close on a host.
 func closedOf(t *testing.T, topics []any, hostVars string, facts ...string) []string {
 	t.Helper()
-	scope, task := hostScope(t, expr.New(expr.Options{}), "preflight", hostVars, facts...)
+	pb, err := calicoEtcd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, play := *pb, *pb.Plays[0]
+	play.Vars = nil // the cases say themselves which playbook they stand for
+	plain.Plays = []*playbooks.Play{&play}
+	scope, task := playbookScope(t, expr.New(expr.Options{}), &plain, "preflight", hostVars, facts...)
 	a, err := action.All()["gates"].Act(t.Context(), &action.Call{Task: task, Scope: scope, Args: map[string]any{"topics": topics}})
 	if err != nil {
 		t.Fatalf("%q and %q: %v", hostVars, facts, err)

@@ -21,20 +21,21 @@ import (
 type scaled struct {
 	*hosted
 	settings []string
+	done     *[]string // runs, in their order
 }
 
 // TestKDDScale takes a running cluster to Typha and to route reflectors and back, while two pods keep talking to each other.
 func TestKDDScale(t *testing.T) {
-	s := &scaled{newHosted(t, kube.Containerd, kube.Containerd, kube.Containerd), nil}
+	s := &scaled{newHosted(t, kube.Containerd, kube.Containerd, kube.Containerd), nil, new([]string)}
 	s.settings = []string{"-e", "pool_encap=off", "-e", "manage_pool=true", "-e", "artifact_source=local", "-e", "artifact_dir=" + calicoctlFolder(t)}
 	for _, step := range []struct {
 		name string
 		do   func(*scaled)
 	}{
-		{"gates", (*scaled).gates}, {"pool", (*scaled).pool}, {"Typha", (*scaled).typha}, {"reflectors", (*scaled).reflectors}, {"switch", (*scaled).noSwitch},
-		{"mesh", (*scaled).mesh}, {"back", (*scaled).back},
+		{"gates", (*scaled).gates}, {"pool", (*scaled).pool}, {"Typha", (*scaled).typha}, {"reflectors", (*scaled).reflectors}, {"mesh", (*scaled).mesh},
+		{"back", (*scaled).back}, {"switch", (*scaled).noSwitch},
 	} {
-		if !t.Run(step.name, func(t *testing.T) { step.do(&scaled{s.in(t), s.settings}) }) {
+		if !t.Run(step.name, func(t *testing.T) { step.do(&scaled{s.in(t), s.settings, s.done}) }) {
 			return
 		}
 	}
@@ -56,14 +57,20 @@ func calicoctlFolder(t *testing.T) string {
 	return dir
 }
 
-// takes carries calico-kdd out, and once more, which changes nothing.
+// takes carries calico-kdd out.
 func (s *scaled) takes(args ...string) {
 	s.Helper()
-	args = append(slices.Clone(s.settings), args...)
-	if o := s.kdd(exitOK, args...); testing.Verbose() {
+	if o := s.kdd(exitOK, append(slices.Clone(s.settings), args...)...); testing.Verbose() {
 		s.Log(o.text)
 	}
-	for host, changed := range s.kdd(exitOK, args...).changed() {
+	runs := s.runs()
+	*s.done = append(*s.done, runs[len(runs)-1])
+}
+
+// settled: once more, it changes nothing.
+func (s *scaled) settled(args ...string) {
+	s.Helper()
+	for host, changed := range s.kdd(exitOK, append(slices.Clone(s.settings), args...)...).changed() {
 		if changed != "0" {
 			s.Errorf("the second run changed %s: %s tasks", host, changed)
 		}
@@ -145,7 +152,8 @@ func (s *scaled) refusesStrangers(address string) {
 // reflectors: two of the three nodes, and the mesh goes. Typha stays.
 func (s *scaled) reflectors() {
 	s.whole("reflectors come", func() { s.takes(s.withReflectors()...) })
-	s.sessions(map[int]string{0: "node specific|node specific", 1: "node specific|node specific", 2: "node specific|node specific"})
+	s.settled(s.withReflectors()...)
+	s.sessions("node specific")
 	if got := s.kubectl("get", "bgpconfigurations.crd.projectcalico.org", "default", "-o", "jsonpath={.spec.nodeToNodeMeshEnabled}"); got != "false" {
 		s.Errorf("the mesh is %q", got)
 	}
@@ -158,17 +166,22 @@ func (s *scaled) withReflectors() []string {
 
 var sessionRow = regexp.MustCompile(`\| *[0-9.]+ *\| *([a-z -]+?) *\| *up *\|[^|]*\| *Established *\|`)
 
-// sessions compares the kinds of the established sessions of each node, by its number.
-func (s *scaled) sessions(want map[int]string) {
+// sessions: each node has an established session of that kind to both others, or soon will.
+func (s *scaled) sessions(kind string) {
 	s.Helper()
-	for i, n := range s.cluster.Nodes() {
-		var kinds []string
-		status := s.sh(n, "/usr/local/bin/calicoctl node status")
-		for _, m := range sessionRow.FindAllStringSubmatch(status, -1) {
-			kinds = append(kinds, m[1])
-		}
-		if got := strings.Join(kinds, "|"); got != want[i] {
-			s.Errorf("%s has the sessions %q, want %q:\n%s", n.Name, got, want[i], status)
+	for _, n := range s.cluster.Nodes() {
+		for deadline := time.Now().Add(time.Minute); ; {
+			status := s.sh(n, "/usr/local/bin/calicoctl node status")
+			var kinds []string
+			for _, m := range sessionRow.FindAllStringSubmatch(status, -1) {
+				kinds = append(kinds, m[1])
+			}
+			if slices.Equal(kinds, []string{kind, kind}) {
+				break
+			}
+			if time.Now().After(deadline) {
+				s.Fatalf("%s has the sessions %q, want two of %q:\n%s", n.Name, kinds, kind, status)
+			}
 		}
 	}
 }
@@ -176,7 +189,7 @@ func (s *scaled) sessions(want map[int]string) {
 // noSwitch: what is installed stays of its kind.
 func (s *scaled) noSwitch() {
 	c := stop{playbook: "calico-kdd", cluster: s.cluster, on: s.cluster.Control, closed: "true", open: "true",
-		args: append(slices.Clone(s.settings), "-e", "option=policy-only", "-e", "pod_routing=static", "-e", "manage_pool=false"),
+		args: append(slices.Clone(s.settings), "-e", "option=policy-only", "-e", "pod_routing=static", "-e", "manage_pool=false"), stops: 2, // the addresses come from elsewhere too: G-38
 		says: []string{"G-19 stop on the cluster:", "networking", "policy-only"}}
 	c.check(s.network)
 }
@@ -184,8 +197,8 @@ func (s *scaled) noSwitch() {
 // mesh: without the settings both go again, the reflectors only when the mesh is there.
 func (s *scaled) mesh() {
 	s.whole("both go", func() { s.takes() })
-	mesh := "node-to-node mesh|node-to-node mesh"
-	s.sessions(map[int]string{0: mesh, 1: mesh, 2: mesh})
+	s.settled()
+	s.sessions("node-to-node mesh")
 	if got := s.kubectl("get", "bgppeers.crd.projectcalico.org", "-o", "name"); got != "" {
 		s.Errorf("there are peers still: %s", got)
 	}
@@ -194,12 +207,23 @@ func (s *scaled) mesh() {
 	}
 }
 
-// back: the runs are taken back one after the other, to a cluster without reflectors and without Typha.
+// back: the runs are taken back one after the other, the last one first.
 func (s *scaled) back() {
-	runs := s.runs()
-	for i := len(runs) - 2; i >= len(runs)-8 && i >= 0; i -= 2 {
-		s.rollback(runs[i])
+	runs := *s.done
+	s.whole("both come by an undo", func() { s.rollback(runs[3]) })
+	s.sessions("node specific")
+	s.whole("reflectors go by an undo", func() { s.rollback(runs[2]) })
+	s.rollback(runs[1])
+	if got := s.kubectl("get", "bgppeers.crd.projectcalico.org,bgpconfigurations.crd.projectcalico.org", "-o", "name"); got != "" {
+		s.Errorf("of the reflectors there is left: %s", got)
 	}
+	if got := s.kubectl("-n", "kube-system", "get", "configmap", "calico-config", "-o", "jsonpath={.data.typha_service_name}"); got != "none" {
+		s.Errorf("nodes are told to use Typha %q", got)
+	}
+	if got := s.kubectl("-n", "kube-system", "get", "deployment,secret", "-l", "k8s-app=calico-typha", "-o", "name"); got != "" {
+		s.Errorf("of Typha there is left: %s", got)
+	}
+	s.reach(" proto bird")
 }
 
 // whole keeps two pods of different nodes talking while something is done, and says what was lost.

@@ -9,6 +9,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/calroll/calroll/playbooks"
 	"github.com/calroll/calroll/playbooks/expr"
 	"github.com/calroll/calroll/playbooks/source"
 )
@@ -109,5 +110,34 @@ func TestSettingsOfKDD(t *testing.T) {
 		} else if text := expr.String(got); text != c.want && fmt.Sprint(got) != c.want {
 			t.Errorf("%q: %s is %s, want %s", c.vars, c.expression, text, c.want)
 		}
+	}
+}
+
+// TestOrderOfKDD: the pool is there before a node could make another, nodes are told of Typha when it is there, and BGP comes last before the test.
+func TestOrderOfKDD(t *testing.T) {
+	pb, err := calicoKDD()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"calico_rbac", "calico_crds", "calico_pool", "typha", "calico_config", "calico_daemonset", "kube_controllers", "felix_configuration", "calico_bgp", "smoke_test", "cluster_state"}
+	var got []string
+	var visit func([]playbooks.Node)
+	visit = func(nodes []playbooks.Node) {
+		for _, n := range nodes {
+			switch n := n.(type) {
+			case *playbooks.Task:
+				if n.Role != nil && slices.Contains(want, n.Role.Name) && !slices.Contains(got, n.Role.Name) {
+					got = append(got, n.Role.Name)
+				}
+			case *playbooks.Block:
+				visit(slices.Concat(n.Main, n.Rescue, n.Always))
+			}
+		}
+	}
+	for _, p := range pb.Plays {
+		visit(slices.Concat(p.PreTasks, p.Tasks, p.PostTasks))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the roles come as %v, want %v", got, want)
 	}
 }
