@@ -60,7 +60,7 @@ func (e *integrated) install(args ...string) outcome {
 // of kubelet 1.23 with dockershim, and takes it back.
 func TestCalicoEtcdOnKubernetes(t *testing.T) {
 	e := newIntegrated(t)
-	bare, before := e.pictures(), e.objects()
+	bare, before := e.looks(), e.objects()
 	if !t.Run("check mode alters nothing", func(t *testing.T) {
 		e := e.in(t)
 		e.install("--check")
@@ -100,10 +100,26 @@ func TestCalicoEtcdOnKubernetes(t *testing.T) {
 	})
 }
 
+// looks are pictures of the hosts without what container runtimes note about pods: their CNI library's cache, and dockershim's sandboxes.
+func (e *integrated) looks() map[string]testenv.Snapshot {
+	e.Helper()
+	watch := hostedWatch
+	watch.Exclude = append(slices.Clone(watch.Exclude), "/var/lib/cni", "/var/lib/dockershim")
+	all := map[string]testenv.Snapshot{}
+	for _, host := range e.lab.Hosts {
+		s, err := host.Snapshot(e.Context(), watch)
+		if err != nil {
+			e.Fatal(err)
+		}
+		all[host.Name] = s
+	}
+	return all
+}
+
 // isAsBefore compares hosts and API with what they were.
 func (e *integrated) isAsBefore(bare map[string]testenv.Snapshot, before []string) {
 	e.Helper()
-	for name, now := range e.pictures() {
+	for name, now := range e.looks() {
 		if diff := bare[name].Diff(now); len(diff) > 0 {
 			e.Errorf("%s is not as it was:\n  %s", name, strings.Join(diff, "\n  "))
 		}

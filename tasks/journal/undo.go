@@ -15,6 +15,7 @@ type UndoOptions struct {
 	Holder Holder
 	Force  bool               // restore also what somebody else changed since
 	DownTo int64              // only records of this task and later ones; 0 is all
+	Guards bool               // only ask the points of no return, and report those that have been passed
 	Step   func(point string) // called where a cut would leave a state of its own; for proofs by cutting
 	Report func(Item)         // told each item as it is done; may be nil
 }
@@ -66,12 +67,31 @@ func Undo(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Kinds
 	if err != nil {
 		return report, err
 	}
+	if o.Guards {
+		report.Items = passedGuards(ctx, entries, kinds)
+		return report, nil
+	}
 	if err := j.write(ctx, line{What: "undoing", At: time.Now().UTC()}, true); err != nil {
 		return report, err
 	}
 	u := &undo{UndoOptions: o, journal: j, kinds: kinds, report: &report, restored: r.undoing}
 	err = u.run(ctx, entries)
 	return report, err
+}
+
+// passedGuards are the points of no return that would hold up an undo, newest first. A run is kept in several journals where its tasks work as
+// several users, or on clusters through the host: what one of them knows holds up the others too.
+func passedGuards(ctx context.Context, entries []Entry, kinds tasks.Kinds) []Item {
+	var passed []Item
+	for _, e := range slices.Backward(entries) {
+		if _, guard := kinds[e.Kind].(tasks.Guard); !guard || settled(e.Outcome) {
+			continue
+		}
+		if out, err := kinds.Restore(ctx, e.Before, tasks.Kept{}, false); err != nil {
+			passed = append(passed, Item{Seq: e.Seq, Task: e.Task, Kind: e.Kind, Key: e.Key, Outcome: out, Error: err.Error()})
+		}
+	}
+	return passed
 }
 
 // undo is one Undo under way.

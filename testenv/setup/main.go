@@ -75,6 +75,6 @@ func setup(ctx context.Context, purpose string) error {
 	if _, err := site.Build(ctx, say); err != nil || purpose == "demo" || purpose == "lab" {
 		return err
 	}
-	_, err := kube.Build(ctx, kube.Options{Calico: site.Versions, Flannel: purpose == "test"}, say)
+	_, err := kube.Build(ctx, kube.Options{Calico: site.Versions, Flannel: purpose == "test", CNX: purpose == "test"}, say)
 	return err
 }
