@@ -190,6 +190,9 @@ func (c *call) act(ctx context.Context, p *prepared, raw *value.Dict) (*result, 
 			f := failure(err)
 			return &f, nil
 		}
+		if a.Degraded {
+			c.markDegraded()
+		}
 		if a.Forward == nil {
 			return &result{Result: a.Result, facts: a.Facts, factsAsVars: a.Vars, keep: a.Keep, verbose: a.Verbose, table: a.Table, join: a.Join}, nil
 		}

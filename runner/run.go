@@ -48,10 +48,11 @@ type Options struct {
 	Version  string
 }
 
-// Exit codes are those of ansible-playbook.
+// Exit codes are those of ansible-playbook, which has no degraded state.
 const (
 	ExitOK          = 0
 	ExitError       = 1  // something that is no host's fault
+	ExitDegraded    = 1  // a report of checks found something that is not as it should be, and nothing that failed
 	ExitFailed      = 2  // a host failed
 	ExitUnreachable = 4  // a host could not be reached
 	ExitParse       = 4  // a playbook could not be read
@@ -88,6 +89,7 @@ type run struct {
 
 	gone       map[string]bool // hosts that failed or were lost: later plays go on without them
 	unreached  map[string]bool // those of them that were lost
+	degraded   bool            // a report of checks said so
 	failed     bool
 	fatal      bool // a play ended by any_errors_fatal or max_fail_percentage
 	lost       bool
@@ -265,8 +267,17 @@ func (r *run) exit(err error) int {
 		return ExitUnreachable
 	case r.failed || r.lost:
 		return ExitFailed
+	case r.degraded:
+		return ExitDegraded
 	}
 	return ExitOK
+}
+
+// markDegraded has the run end with ExitDegraded if nothing worse happens.
+func (r *run) markDegraded() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.degraded = true
 }
 
 func (r *run) state(s Summary) store.State {

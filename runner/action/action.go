@@ -61,6 +61,8 @@ type Answer struct {
 	Verbose bool         // the result is printed at any verbosity
 	Join    *Join        // add_host and group_by: what becomes of the inventory
 	Table   *event.Table // what printers show in place of the result; nil for none
+	// Degraded makes a run that nothing else fails end with the exit code for it.
+	Degraded bool
 }
 
 // Forward is what to run on the host in the task's place.
@@ -95,7 +97,7 @@ func All() map[string]Action {
 	return map[string]Action{
 		"assert": Func(assert), "debug": Func(debug), "fail": Func(fail), "set_fact": Func(setFact), "include_vars": Func(includeVars),
 		"copy": Func(copyFiles), "template": Func(template), "unarchive": Func(unarchive), "uri": Func(uri),
-		"validate_argument_spec": Func(validateArgumentSpec), "k8s": Func(manifests), "pause": Func(pause), "gates": Func(gates),
+		"validate_argument_spec": Func(validateArgumentSpec), "k8s": Func(manifests), "pause": Func(pause), "gates": Func(gates), "checks": Func(checks),
 		"add_host": Func(addHost), "group_by": Func(groupBy),
 	}
 }
@@ -113,6 +115,7 @@ func Modules() tasks.Set {
 		"template":               func() tasks.Module { return &templateArgs{} },
 		"pause":                  func() tasks.Module { return &pauseArgs{} },
 		"gates":                  func() tasks.Module { return &gatesArgs{} },
+		"checks":                 func() tasks.Module { return &checksArgs{} },
 		"validate_argument_spec": func() tasks.Module { return &validateArgs{} },
 	}
 }

@@ -36,7 +36,13 @@ const (
 	gateAck  = "acknowledged" // a gate of level ask whose id is in ack
 )
 
-var gateLevels = []string{gateStop, gateAsk, "warn", "info"}
+// rules says what a list of rules is about: gates, or checks.
+type rules struct {
+	name, plural string
+	levels       []string // of a rule that is broken
+}
+
+var gateRules = rules{"gate", "gates", []string{gateStop, gateAsk, "warn", "info"}}
 
 // gate is one rule as a playbook writes it, still with its templates. One whose scope is the cluster is the same on every host: the first
 // host of the play evaluates it for all.
@@ -66,21 +72,21 @@ func gates(_ context.Context, c *Call) (Answer, error) {
 	case args.Report != "":
 		return c.reportGates(args)
 	case args.Topics != nil:
-		return c.evaluateGates(args.Topics)
+		return c.evaluate(gateRules, args.Topics)
 	}
 	return Answer{}, nil
 }
 
-// evaluateGates finds the gates of the topics that close on this host. What a gate has to say is rendered only if it closes, so it may
-// use what only then exists.
-func (c *Call) evaluateGates(topics []string) (Answer, error) {
+// evaluate finds the rules of the topics that are broken on this host. What one has to say is rendered only if it is broken, so it may use
+// what only then exists.
+func (c *Call) evaluate(kind rules, topics []string) (Answer, error) {
 	closed, evaluated := []any{}, 0
 	first, err := c.Scope.Condition("inventory_hostname == ansible_play_hosts | first", c.Task.Args.Pos("topics"))
 	if err != nil {
 		return Answer{}, err
 	}
 	for _, topic := range topics {
-		list, err := c.gatesOf(topic)
+		list, err := c.rulesOf(kind, topic)
 		if err != nil {
 			return Answer{}, err
 		}
@@ -88,9 +94,9 @@ func (c *Call) evaluateGates(topics []string) (Answer, error) {
 			if g.cluster && !first {
 				continue
 			}
-			f, err := c.evaluateGate(g)
+			f, err := c.evaluateOne(kind, g)
 			if err != nil {
-				return Answer{}, inGate(g, topic, err)
+				return Answer{}, inRule(kind, g, topic, err)
 			}
 			if evaluated++; f != nil {
 				closed = append(closed, f)
@@ -98,14 +104,14 @@ func (c *Call) evaluateGates(topics []string) (Answer, error) {
 		}
 	}
 	var r tasks.Result
-	r.Set("gates", closed)
+	r.Set(kind.plural, closed)
 	r.Set("evaluated", evaluated)
 	return Answer{Result: r}, nil
 }
 
-// inGate says which gate could not be evaluated, and keeps where it is written.
-func inGate(g gate, topic string, err error) error {
-	which := fmt.Sprintf("cannot evaluate the gate %s of %s: ", expr.String(g.id), topic)
+// inRule says which rule could not be evaluated, and keeps where it is written.
+func inRule(kind rules, g gate, topic string, err error) error {
+	which := fmt.Sprintf("cannot evaluate the %s %s of %s: ", kind.name, expr.String(g.id), topic)
 	var p *source.Problem
 	if !errors.As(err, &p) {
 		return fmt.Errorf("%s%w", which, err)
@@ -115,29 +121,30 @@ func inGate(g gate, topic string, err error) error {
 	return &told
 }
 
-// gatesOf is the list of gates of a topic, as it is written.
-func (c *Call) gatesOf(topic string) ([]gate, error) {
-	v, ok := c.Scope.Written("gates_" + topic)
+// rulesOf is the list of rules of a topic, as it is written.
+func (c *Call) rulesOf(kind rules, topic string) ([]gate, error) {
+	variable := kind.plural + "_" + topic
+	v, ok := c.Scope.Written(variable)
 	if !ok {
-		return nil, source.Errorf(c.Task.Args.Pos("topics"), "cannot evaluate the gates of %s: there is no variable gates_%s", topic, topic)
+		return nil, source.Errorf(c.Task.Args.Pos("topics"), "cannot evaluate the %s of %s: there is no variable %s", kind.plural, topic, variable)
 	}
 	items, ok := v.([]any)
 	if !ok {
-		return nil, source.Errorf(c.Task.Args.Pos("topics"), "cannot evaluate the gates of %s: gates_%s is no list", topic, topic)
+		return nil, source.Errorf(c.Task.Args.Pos("topics"), "cannot evaluate the %s of %s: %s is no list", kind.plural, topic, variable)
 	}
 	var list []gate
 	for _, item := range items {
 		d, ok := item.(*value.Dict)
 		if !ok {
-			return nil, fmt.Errorf("cannot evaluate the gates of %s: %v is no gate", topic, item)
+			return nil, fmt.Errorf("cannot evaluate the %s of %s: %v is no %s", kind.plural, topic, item, kind.name)
 		}
 		list = append(list, gate{d.At("id"), d.At("level"), d.At("broken"), d.At("found"), d.At("remedy"), d.At("scope") == "cluster"})
 	}
 	return list, nil
 }
 
-// evaluateGate is what a gate has to say on this host; nil while it is open.
-func (c *Call) evaluateGate(g gate) (map[string]any, error) {
+// evaluateOne is what a rule has to say on this host; nil while it is kept.
+func (c *Call) evaluateOne(kind rules, g gate) (map[string]any, error) {
 	v, err := c.Scope.Render(g.broken)
 	if err != nil {
 		return nil, err
@@ -158,18 +165,19 @@ func (c *Call) evaluateGate(g gate) (map[string]any, error) {
 		}
 		f[name] = strings.TrimSpace(expr.String(v))
 	}
-	if !slices.Contains(gateLevels, f["level"].(string)) {
-		return nil, fmt.Errorf("the level %v is none of %s", f["level"], strings.Join(gateLevels, ", "))
+	if !slices.Contains(kind.levels, f["level"].(string)) {
+		return nil, fmt.Errorf("the level %v is none of %s", f["level"], strings.Join(kind.levels, ", "))
 	}
 	return f, nil
 }
 
 // reportGates shows the gates that close on any host of the play, and fails when one of them ends the run.
 func (c *Call) reportGates(args *gatesArgs) (Answer, error) {
-	found, err := c.findings(args.Report, args.Ack)
+	found, err := c.findings(args.Report, gateRules)
 	if err != nil {
 		return Answer{}, err
 	}
+	found = acknowledged(found, args.Ack)
 	var r tasks.Result
 	var ends []string
 	list := make([]any, len(found))
@@ -184,7 +192,7 @@ func (c *Call) reportGates(args *gatesArgs) (Answer, error) {
 		r.Failed = true
 		r.Msg = "cannot go on: " + strings.Join(ends, " / ")
 	}
-	return Answer{Result: r, Table: gateTable(found)}, nil
+	return Answer{Result: r, Table: findingTable("GATE", found)}, nil
 }
 
 // checkAck refuses an acknowledgement that means nothing: it would be thought to be in force.
@@ -211,15 +219,14 @@ func (f *finding) String() string {
 	return text
 }
 
-// findings are the gates that the hosts of the play registered as closed, equal ones merged, the graver levels first.
-func (c *Call) findings(name string, ack []string) ([]*finding, error) {
-	v, err := c.Scope.Evaluate("ansible_play_hosts_all | map('extract', hostvars) | selectattr('"+name+
-		"', 'defined') | map(attribute='"+name+".gates', default=[])", c.Task.Args.Pos("report"))
+// findings are the rules that the hosts of the play registered as broken, equal ones merged, in the order of the hosts.
+func (c *Call) findings(name string, kind rules) ([]*finding, error) {
+	among := "ansible_play_hosts_all | map('extract', hostvars) | selectattr('" + name + "', 'defined') | map(attribute='"
+	v, err := c.Scope.Evaluate(among+name+"."+kind.plural+"', default=[])", c.Task.Args.Pos("report"))
 	if err != nil {
 		return nil, err
 	}
-	hosts, err := c.Scope.Evaluate("ansible_play_hosts_all | map('extract', hostvars) | selectattr('"+name+
-		"', 'defined') | map(attribute='inventory_hostname')", c.Task.Args.Pos("report"))
+	hosts, err := c.Scope.Evaluate(among+"inventory_hostname')", c.Task.Args.Pos("report"))
 	if err != nil {
 		return nil, err
 	}
@@ -228,30 +235,43 @@ func (c *Call) findings(name string, ack []string) ([]*finding, error) {
 	for i, of := range value.ToGo(v).([]any) {
 		list, _ := of.([]any)
 		for _, g := range list {
-			all = addFinding(all, fmt.Sprint(names[i]), g.(map[string]any), ack)
+			all = addFinding(all, findingOf(fmt.Sprint(names[i]), g.(map[string]any)))
 		}
 	}
-	slices.SortStableFunc(all, func(a, b *finding) int { return gravity(a.level) - gravity(b.level) })
 	return all, nil
 }
 
-func addFinding(all []*finding, host string, g map[string]any, ack []string) []*finding {
+func findingOf(host string, g map[string]any) *finding {
 	f := &finding{id: fmt.Sprint(g["id"]), level: fmt.Sprint(g["level"]), found: fmt.Sprint(g["found"]), remedy: fmt.Sprint(g["remedy"]), hosts: []string{host}}
 	if g["cluster"] == true {
 		f.hosts[0] = theCluster
 	}
-	if f.level == gateAsk && slices.Contains(ack, f.id) {
-		f.level = gateAck
-	}
+	return f
+}
+
+func addFinding(all []*finding, f *finding) []*finding {
 	for _, o := range all {
 		if o.id == f.id && o.level == f.level && o.found == f.found && o.remedy == f.remedy {
-			if !slices.Contains(o.hosts, f.hosts[0]) {
-				o.hosts = append(o.hosts, f.hosts[0])
+			for _, host := range f.hosts {
+				if !slices.Contains(o.hosts, host) {
+					o.hosts = append(o.hosts, host)
+				}
 			}
 			return all
 		}
 	}
 	return append(all, f)
+}
+
+// acknowledged marks what somebody takes responsibility for, and puts the graver levels first.
+func acknowledged(all []*finding, ack []string) []*finding {
+	for _, f := range all {
+		if f.level == gateAsk && slices.Contains(ack, f.id) {
+			f.level = gateAck
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *finding) int { return gravity(a.level) - gravity(b.level) })
+	return all
 }
 
 // gravity orders levels, what ends the run first.
@@ -262,11 +282,11 @@ func gravity(level string) int {
 // shownHosts is how many hosts of one finding the table names; the data has all of them.
 const shownHosts = 8
 
-func gateTable(found []*finding) *event.Table {
+func findingTable(head string, found []*finding) *event.Table {
 	if len(found) == 0 {
 		return nil
 	}
-	t := &event.Table{Head: []string{"GATE", "LEVEL", "HOSTS", "FOUND", "TO DO"}}
+	t := &event.Table{Head: []string{head, "LEVEL", "HOSTS", "FOUND", "TO DO"}}
 	for _, f := range found {
 		hosts := f.hosts
 		if more := len(hosts) - shownHosts; more > 0 {

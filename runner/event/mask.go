@@ -122,7 +122,7 @@ func (m *Mask) table(t *Table) *Table {
 	if t == nil {
 		return nil
 	}
-	out := &Table{Head: t.Head}
+	out := &Table{Head: t.Head, Text: m.Text(t.Text)}
 	for _, row := range t.Rows {
 		masked, _ := m.Value(row).([]string)
 		out.Rows = append(out.Rows, masked)

@@ -152,7 +152,8 @@ func (p *Plain) table(e Event) Event {
 	}
 	p.write(e.Table.text())
 	if p.Verbosity < 1 {
-		e.Result = map[string]any{"changed": e.Result["changed"], "msg": e.Result["msg"]}
+		changed, _ := e.Result["changed"].(bool) // an action need not say
+		e.Result = map[string]any{"changed": changed, "msg": e.Result["msg"]}
 	}
 	return e
 }

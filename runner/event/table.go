@@ -5,10 +5,11 @@ import (
 	"unicode/utf8"
 )
 
-// Table is a result that printers show as a table, in place of its JSON.
+// Table is a result that printers show as a table, in place of its JSON. One with Text is shown as that and has nothing else.
 type Table struct {
 	Head []string   `json:"head"`
 	Rows [][]string `json:"rows"`
+	Text string     `json:"text,omitempty"`
 }
 
 // columnWidth is the widest that a column gets; longer cells are broken between words.
@@ -16,6 +17,9 @@ const columnWidth = 44
 
 // text is the table with columns as wide as they need to be, and no space at the ends of lines.
 func (t *Table) text() string {
+	if t.Text != "" {
+		return t.Text
+	}
 	rows := append([][]string{t.Head}, t.Rows...)
 	widths := make([]int, len(t.Head))
 	cells := make([][][]string, len(rows)) // row, column, line
