@@ -94,6 +94,15 @@ func ipamIs(ipam string) string {
 	return "kube_configmaps: {calico-config: {cni_network_config: '{\"ipam\": {\"type\": \"" + ipam + "\"}}'}}\n"
 }
 
+// typhaOn are pods of Typha on nodes, as node-remove finds them.
+func typhaOn(nodes ...string) string {
+	var pods []string
+	for _, n := range nodes {
+		pods = append(pods, "{spec: {nodeName: "+n+"}, status: {phase: Running}}")
+	}
+	return "node_remove_typha: {resources: [" + strings.Join(pods, ", ") + "]}\n"
+}
+
 // gateCase is a cluster on which one gate closes, and it alone among those of its topic.
 type gateCase struct {
 	topic, gate, vars, facts, found, remedy string
@@ -222,6 +231,10 @@ var clusterCases = []gateCase{
 	{topic: "hop", gate: "G-39 stop", facts: installed("hosted", "kdd", "networking", "calico", "2.6.12"), found: "no way from 2.6.12 to 3.28.5", remedy: "Stop over at a release from 3.15 to 3.27"},
 	{topic: "upgrade", gate: "G-43 ask", vars: "calico_version: v3.27.5\n", facts: installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_host_endpoints: [{metadata: {name: all1}, spec: {interfaceName: \"*\"}}]\n", found: "all1 are for all interfaces", remedy: "write policies",
 		open: [2]string{"calico_version: v3.27.5\n", installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_host_endpoints: [{metadata: {name: all1, labels: {host-endpoint-upgrade: \"\"}}, spec: {interfaceName: \"*\"}}]\n"}},
+
+	{topic: "remove", gate: "G-23 stop", vars: "rr_hosts: [node1, node7]\n", found: "node1 is a route reflector, and node7 would be left", remedy: "two or more",
+		open: [2]string{"rr_hosts: [node1, node7, node8]\n", ""}},
+	{topic: "remove", gate: "G-21 stop", facts: typhaOn("node1"), found: "Typha runs on node1 alone", remedy: "raise typha_replicas", open: [2]string{"", typhaOn("node1", "node7")}},
 
 	{topic: "calicoctl", gate: "G-40 stop", facts: soundCluster("calicoctl", "3.27.0") + installed("hosted", "kdd", "networking", "calico", "3.28.5"), found: "calicoctl is 3.27.0, and the cluster has Calico 3.28.5", remedy: "install calicoctl 3.28.5",
 		open: [2]string{"", soundCluster("calicoctl", "3.28.5") + installed("hosted", "kdd", "networking", "calico", "3.28.5")}},
