@@ -317,7 +317,7 @@ func (c *tigera) goesBack(bare map[string]testenv.Snapshot, before, flags []stri
 func (c *tigera) watchesAPIService() (seen func() string) {
 	c.Helper()
 	ctx, stop := context.WithCancel(c.Context())
-	done := make(chan string)
+	done := make(chan string, 1)
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
