@@ -23,8 +23,12 @@ setup: ## install and build what the lab, the demo and the tests need (as root: 
 	@$(GO) run ./testenv/setup
 
 .PHONY: test
-test: setup ## run every test, on real hosts, etcd and Calico; installs what is missing
+test: setup ## run the tests, on real hosts, clusters, etcd and Calico; installs what is missing
 	$(GO) test -timeout 50m -p 2 $(PACKAGES)
+
+.PHONY: nightly
+nightly: setup ## run every test, those that take too long for make test too
+	$(GO) test -tags nightly -timeout 150m -p 2 $(PACKAGES)
 
 .PHONY: lint
 lint: ## vet and golangci-lint, pinned in .ci/tools

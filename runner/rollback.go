@@ -58,7 +58,9 @@ func (r *run) onEach(hosts []string, do func(host string)) {
 func (r *run) undoHost(ctx context.Context, host string, u undoing) bool {
 	var all []journal.Item
 	var errs []error
-	for _, w := range r.fleet.ways(host) {
+	ways := r.fleet.ways(host)
+	u.downTo = max(u.downTo, r.heldUpAt(ctx, ways, u))
+	for _, w := range ways {
 		items, err := r.undoAs(ctx, w, u)
 		all, errs = append(all, items...), append(errs, err)
 	}
@@ -73,6 +75,28 @@ func (r *run) undoHost(ctx context.Context, host string, u undoing) bool {
 	}
 	r.mu.Unlock()
 	return e.Status == event.OK || e.Status == event.Changed
+}
+
+// heldUpAt is the last task of the run that put down a point of no return which has been passed; 0 for none. Each identity has a journal of its
+// own, and where there are several the others must stop there as well. A host that does not answer tells when it is undone itself.
+func (r *run) heldUpAt(ctx context.Context, ways []way, u undoing) int64 {
+	var last int64
+	if u.force || len(ways) < 2 {
+		return 0
+	}
+	for _, w := range ways {
+		c, err := r.fleet.again(ctx, w)
+		if err != nil {
+			continue
+		}
+		report, err := c.Undo(ctx, u.run, r.fleet.holder, remote.UndoOptions{Guards: true})
+		for _, i := range report.Items {
+			if err == nil {
+				last = max(last, i.Task)
+			}
+		}
+	}
+	return last
 }
 
 func (r *run) undoAs(ctx context.Context, w way, u undoing) ([]journal.Item, error) {

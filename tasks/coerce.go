@@ -3,8 +3,10 @@ package tasks
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -120,18 +122,26 @@ func coerceDict(field reflect.Value, val any) error {
 	return nil
 }
 
-// coerceStruct fills the fields with `arg` tags of an internal argument's struct; names it does not know are ignored.
+// coerceStruct fills the fields with `arg` tags; a name that none of them has is an error.
 func coerceStruct(field reflect.Value, val any) error {
 	m, ok := val.(map[string]any)
 	if !ok {
 		return fmt.Errorf("must be a dictionary, not %s", described(val))
 	}
+	known := map[string]bool{}
 	for i := range field.NumField() {
 		name, _, _ := strings.Cut(field.Type().Field(i).Tag.Get("arg"), ",")
+		known[name] = true
 		if v, ok := m[name]; ok && v != nil && name != "" {
 			if err := coerce(field.Field(i), v); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
+		}
+	}
+	for _, name := range sortedKeys(m) {
+		if !known[name] {
+			delete(known, "")
+			return fmt.Errorf("%s is not known, only %s are", name, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 		}
 	}
 	return nil

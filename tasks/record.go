@@ -87,6 +87,11 @@ type Tidier interface {
 	Tidy(ctx context.Context, b Before) error
 }
 
+// Guard is implemented by the Restorers of records that alter nothing: while restoring one fails, nothing older is restored.
+type Guard interface {
+	Guards()
+}
+
 // Settler is implemented by Restorers that must do something once after all restores and before the refreshes.
 type Settler interface {
 	Settle(ctx context.Context) error

@@ -235,7 +235,7 @@ func NodeKinds(o KindOptions) Kinds {
 	return Kinds{
 		"path": pathKind{k}, "attrs": attrsKind{k}, "tree": treeKind{k},
 		"unit": unitKind{k}, "sysctl": sysctlKind{k}, "kmod": kmodKind{k},
-		"exec": execKind{k}, "refresh": refreshKind{k},
+		"exec": execKind{k}, "refresh": refreshKind{k}, "guard": guardKind{k},
 	}
 }
 

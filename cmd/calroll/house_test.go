@@ -35,6 +35,7 @@ var sideways = map[[2]string]string{
 // only are packages of others that just these of ours may import.
 var only = map[string][]string{
 	"k8s.io/":                 {"tasks/cluster"},
+	"sigs.k8s.io/":            {"tasks/cluster"},
 	"go.etcd.io/":             {"tasks/cluster"},
 	"golang.org/x/crypto/ssh": {"runner/conn"},
 	"github.com/pkg/sftp":     {"runner/conn"},
@@ -121,6 +122,19 @@ func TestOnePackageComment(t *testing.T) {
 		}
 		if len(with) != 1 {
 			t.Errorf("%s: %d package comments (%v), want exactly one", p.ImportPath, len(with), with)
+		}
+	}
+}
+
+// TestHelperStaysSmall fails when the helper, which travels to every host, links a cluster's client.
+func TestHelperStaysSmall(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", module+"cmd/calroll-remote").Output()
+	if err != nil {
+		t.Fatalf("cannot list what the helper links: %v", err)
+	}
+	for dep := range strings.FieldsSeq(string(out)) {
+		if strings.HasPrefix(dep, "k8s.io/") || strings.HasPrefix(dep, "sigs.k8s.io/") || strings.HasPrefix(dep, "go.etcd.io/") || dep == module+"tasks/cluster" {
+			t.Errorf("the helper links %s", dep)
 		}
 	}
 }

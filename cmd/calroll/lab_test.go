@@ -32,7 +32,7 @@ func TestLabOfACluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.contains(string(text), "etcd_endpoints:", "artifact_base_url: ", "kubeconfig: "+l.folder(), "k8s_api_endpoint: https://")
+	l.contains(string(text), "etcd_endpoints:", "artifact_base_url: ", "pool_cidr: ")
 	l.contains(l.run(runner.ExitOK, up...), "2 hosts up")
 	l.contains(l.run(runner.ExitError, "lab", "up", "one", "--kubernetes", "1.29", "--nodes", "2"), "it is up with control, node1")
 	l.goes()

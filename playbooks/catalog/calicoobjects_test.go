@@ -12,7 +12,7 @@ import (
 )
 
 // objectsBed runs the roles for Calico's objects on this machine against a real etcd, through a calicoctl that notes what it is called with. BGP does
-// not run here: `node status` shows a table without sessions.
+// not run here: `node status` shows the sessions of a mesh that is whole.
 type objectsBed struct {
 	*testing.T
 	exe, dir, ctl string
@@ -20,7 +20,7 @@ type objectsBed struct {
 }
 
 const notingCalicoctl = `#!/bin/sh
-if [ "$1 $2" = "node status" ]; then echo "status" >>%[1]s/calls; echo "Calico process is running."; exit 0; fi
+if [ "$1 $2" = "node status" ]; then echo "status" >>%[1]s/calls; echo "Calico process is running."; for n in 1 2 3; do echo "| 10.9.0.$n | node-to-node mesh | up | 10:00:00 | Established |"; done; exit 0; fi
 case $1 in create|replace|delete)
   text=$(cat); echo "$1 $(printf %%s "$text" | sed 's/.*"kind":"\([^"]*\)".*"name":"\([^"]*\)".*/\1 \2/')" >>%[1]s/calls
   printf %%s "$text" | %[2]s "$@"; exit $? ;;
@@ -54,6 +54,7 @@ func newObjectsBed(t *testing.T) *objectsBed {
 	}
 	write(t, filepath.Join(b.dir, "cfg"), fmt.Sprintf("apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nmetadata: {}\nspec: {datastoreType: etcdv3, etcdEndpoints: %q, etcdCACertFile: %s, etcdCertFile: %s, etcdKeyFile: %s}\n",
 		b.etcd.Endpoints()[0], b.etcd.CA, b.etcd.ClientCert, b.etcd.ClientKey))
+	b.nodes()
 	write(t, filepath.Join(b.dir, "inventory.yml"), fmt.Sprintf(`
 kube_control_plane: {hosts: {node1: {}, node2: {}, node3: {}}}
 all:
@@ -66,6 +67,20 @@ all:
 	write(t, filepath.Join(b.dir, "paths.yml"), fmt.Sprintf("calicoctl_path: %s/calicoctl\ncalicoctl_config_file: %[1]s/cfg\n", b.dir))
 	write(t, filepath.Join(b.dir, "play.yml"), "- hosts: all\n  gather_facts: false\n  roles: [calico_pool, felix_configuration, calico_bgp]\n")
 	return b
+}
+
+// nodes are in the datastore as calico/node leaves them there.
+func (b *objectsBed) nodes() {
+	b.Helper()
+	cmd := exec.CommandContext(b.Context(), b.ctl, "create", "-f", "-", "--config="+filepath.Join(b.dir, "cfg"))
+	var all []string
+	for i := 1; i <= 3; i++ {
+		all = append(all, fmt.Sprintf("{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: node%d}, spec: {bgp: {ipv4Address: 10.9.0.%[1]d/24}}}", i))
+	}
+	cmd.Stdin = strings.NewReader(strings.Join(all, "\n---\n"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.Fatalf("cannot make nodes: %v\n%s", err, out)
+	}
 }
 
 func (b *objectsBed) calroll(args ...string) (string, error) {
@@ -110,7 +125,7 @@ func TestCalicoObjects(t *testing.T) {
 	wanted := []string{`{"rr_hosts": ["node2", "node3"], "felix_config": {"logSeverityScreen": "Warning"}, "pool_cidr": "10.5.0.0/16"}`}
 	b.run(wanted...)
 	got := b.calls()
-	want := "create IPPool default-ipv4-ippool\ncreate FelixConfiguration default\ncreate Node node2\ncreate Node node3\ncreate BGPPeer peer-to-rrs\ncreate BGPPeer rrs-to-rrs\ncreate BGPConfiguration default"
+	want := "create IPPool default-ipv4-ippool\ncreate FelixConfiguration default\ncreate BGPPeer peer-to-rrs\ncreate BGPPeer rrs-to-rrs\nreplace Node node2\nreplace Node node3\ncreate BGPConfiguration default"
 	if got != want {
 		t.Errorf("it wrote\n%s\nnot\n%s", got, want)
 	}
@@ -124,6 +139,7 @@ func TestCalicoObjects(t *testing.T) {
 	if out, err := b.calroll("run", filepath.Join(b.dir, "play.yml"), "-e", `{"rr_hosts": ["node2"], "pool_cidr": "10.5.0.0/16"}`); err == nil || !strings.Contains(out, "name two or more") || b.calls() != "" {
 		t.Errorf("one reflector: %v\n%s", err, out)
 	}
+	b.withoutReflectors()
 	// Ids begin with the second: the first run takes some, so it is the first by name too.
 	runs, err := os.ReadDir(filepath.Join(b.dir, "state", "calroll", "runs"))
 	if err != nil || len(runs) == 0 {
@@ -133,8 +149,34 @@ func TestCalicoObjects(t *testing.T) {
 	if err != nil {
 		t.Errorf("rollback: %v\n%s", err, out)
 	}
-	want = "delete BGPConfiguration default\nstatus\ndelete BGPPeer rrs-to-rrs\ndelete BGPPeer peer-to-rrs\ndelete Node node3\ndelete Node node2\ndelete FelixConfiguration default\ndelete IPPool default-ipv4-ippool"
+	want = "delete BGPConfiguration default\nstatus\nreplace Node node3\nreplace Node node2\ndelete BGPPeer rrs-to-rrs\ndelete BGPPeer peer-to-rrs\ndelete FelixConfiguration default\ndelete IPPool default-ipv4-ippool"
 	if got := b.calls(); got != want {
 		t.Errorf("the undo of %v wrote\n%s\nnot\n%s\n%s", runs, got, want, out)
+	}
+}
+
+// withoutReflectors: named no more, reflectors go the way that they came, and nothing is left to do; an undo of that brings them again.
+func (b *objectsBed) withoutReflectors() {
+	b.Helper()
+	vars := `{"felix_config": {"logSeverityScreen": "Warning"}, "pool_cidr": "10.5.0.0/16"}`
+	b.run(vars)
+	want := "replace BGPConfiguration default\nreplace Node node2\nreplace Node node3\nstatus\nstatus\nstatus\ndelete BGPPeer peer-to-rrs\ndelete BGPPeer rrs-to-rrs"
+	if got := b.calls(); got != want {
+		b.Errorf("without reflectors it wrote\n%s\nnot\n%s", got, want)
+	}
+	runs, err := os.ReadDir(filepath.Join(b.dir, "state", "calroll", "runs"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.run(vars)
+	if got := b.calls(); got != "" {
+		b.Errorf("the second run without reflectors wrote\n%s", got)
+	}
+	if out, err := b.calroll("rollback", runs[len(runs)-1].Name()); err != nil {
+		b.Errorf("rollback: %v\n%s", err, out)
+	}
+	want = "create BGPPeer rrs-to-rrs\ncreate BGPPeer peer-to-rrs\nreplace Node node3\nreplace Node node2\nreplace BGPConfiguration default"
+	if got := b.calls(); got != want {
+		b.Errorf("the undo brought the reflectors with\n%s\nnot\n%s", got, want)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/calroll/calroll/playbooks"
 	"github.com/calroll/calroll/playbooks/expr"
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/runner/action"
@@ -44,7 +45,7 @@ func found(pairs ...string) string {
 const namesake = "node2: {calico_nodename: node1}\n"
 
 // etcdTopics are what calico-etcd evaluates.
-var etcdTopics = []any{"host", "node", "unit", "etcd", "release", "hop"}
+var etcdTopics = []any{"host", "node", "unit", "etcd", "pools", "scale", "release", "hop"}
 
 // closed are the gates of calico-etcd that close on a host: "id level: found -> remedy".
 func closed(t *testing.T, hostVars string, facts ...string) []string {
@@ -55,7 +56,14 @@ func closed(t *testing.T, hostVars string, facts ...string) []string {
 // closedOf are the gates of some topics that close on a host.
 func closedOf(t *testing.T, topics []any, hostVars string, facts ...string) []string {
 	t.Helper()
-	scope, task := hostScope(t, expr.New(expr.Options{}), "preflight", hostVars, facts...)
+	pb, err := calicoEtcd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, play := *pb, *pb.Plays[0]
+	play.Vars = nil // the cases say themselves which playbook they stand for
+	plain.Plays = []*playbooks.Play{&play}
+	scope, task := playbookScope(t, expr.New(expr.Options{}), &plain, "preflight", hostVars, facts...)
 	a, err := action.All()["gates"].Act(t.Context(), &action.Call{Task: task, Scope: scope, Args: map[string]any{"topics": topics}})
 	if err != nil {
 		t.Fatalf("%q and %q: %v", hostVars, facts, err)
@@ -91,6 +99,7 @@ var hostCases = []struct{ gate, vars, facts, says string }{
 	{"P-10 stop", "artifact_source: image\n", found("runtimes", "ctr") + "host_runtime: ctr\n", "with ctr"},
 	{"P-11 warn", "", found("load", "9.00"), "load average is 9.00 on 2 CPUs"},
 	{"P-12 stop", "", found("bin_options", "rw,noexec"), "read-only or noexec"},
+	{"P-16 stop", "kubeproxy_method: annotation\nkube_version: \"1.28.0\"\n", found(), "takes no mode from an annotation"},
 	{"P-19 warn", "", found("firewall", "ufw"), "ufw is active"},
 	{"P-19 warn", "with_kubernetes: true\nkubeconfig: /k\n", found("forward", "DROP"), "FORWARD"},
 	{"P-05 stop", "image_registry: \"<registry>/\"\n", soundHost, "have placeholders: <registry>/"},

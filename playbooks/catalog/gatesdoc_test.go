@@ -80,19 +80,19 @@ func asWritten(v any) string {
 }
 
 var (
-	topicsLine = regexp.MustCompile(`preflight_topics: \[([a-z_, ]*)\]`)
+	topicsLine = regexp.MustCompile(`preflight_topics: (.*)`)
+	topicName  = regexp.MustCompile(`[a-z_]+`)
 	inBraces   = regexp.MustCompile(`"?\{\{ *([a-z_0-9]+)[^}]*\}\}"?`)
 )
 
 // playbooksOf are the playbooks that evaluate each topic.
 func playbooksOf(t *testing.T) map[string][]string {
 	t.Helper()
-	of := map[string][]string{}
+	of, known := map[string][]string{}, topics(t)
 	walk(t, func(name string, text []byte) {
 		for _, m := range topicsLine.FindAllStringSubmatch(string(text), -1) {
-			for topic := range strings.SplitSeq(m[1], ",") {
-				topic, pb := strings.TrimSpace(topic), path.Dir(name)
-				if !slices.Contains(of[topic], pb) {
+			for _, topic := range topicName.FindAllString(m[1], -1) {
+				if pb := path.Dir(name); slices.Contains(known, topic) && !slices.Contains(of[topic], pb) {
 					of[topic] = append(of[topic], pb)
 				}
 			}

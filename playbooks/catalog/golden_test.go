@@ -259,7 +259,7 @@ func TestSeedCNIWithoutPolicy(t *testing.T) {
 
 // TestSeedEnv is F-01 for Calico 2.1.5 under the hardened unit: keys of later releases are absent.
 func TestSeedEnv(t *testing.T) {
-	sameLines(t, rendered(t, "calico_node", "calico.env.j2", seedVars+"unit_style: hardened\n"), []string{
+	sameLines(t, rendered(t, "calico_node", "calico.env.j2", seedVars+"unit_style: hardened\nmanage_pool: false\n"), []string{
 		"ETCD_ENDPOINTS=http://10.0.0.9:2379", // F-01; no DATASTORE_TYPE before 3.0
 		"NODENAME=node1",                      // always, never $HOSTNAME
 		"IP=", "IP6=", "AS=",                  // always, may be empty
@@ -311,7 +311,7 @@ func TestModernUnit(t *testing.T) {
 
 // TestModernEnv is F-01 for Calico 3.28 with TLS, VXLAN off, on a host with iptables of the nft kind.
 func TestModernEnv(t *testing.T) {
-	sameLines(t, rendered(t, "calico_node", "calico.env.j2", modernVars+"pool_encap: \"off\"\nfelix_env: {FELIX_LOGSEVERITYSCREEN: debug}\n"), []string{
+	sameLines(t, rendered(t, "calico_node", "calico.env.j2", modernVars+"manage_pool: false\npool_encap: \"off\"\nfelix_env: {FELIX_LOGSEVERITYSCREEN: debug}\n"), []string{
 		"ETCD_ENDPOINTS=https://10.0.0.9:2379,https://10.0.0.10:2379",
 		"ETCD_CA_CERT_FILE=/etc/calico/certs/ca.pem",
 		"ETCD_CERT_FILE=/etc/calico/certs/cert.pem",
@@ -458,4 +458,12 @@ func TestKubeconfig(t *testing.T) {
 		"      certificate-authority-data: Q0EK", "users:", "  - name: calico", "    user:", "      token: abc", "contexts:",
 		"  - name: calico-context", "    context:", "      cluster: local", "      user: calico", "current-context: calico-context",
 	})
+}
+
+// TestManagedPoolEnv: where the playbook makes the pool, calico/node is told to make none, and of what kind it would be is not said.
+func TestManagedPoolEnv(t *testing.T) {
+	env := rendered(t, "calico_node", "calico.env.j2", modernVars)
+	if !strings.Contains(env, "\nNO_DEFAULT_POOLS=true\n") || strings.Contains(env, "CALICO_IPV4POOL_") {
+		t.Errorf("calico/node makes a pool of its own:\n%s", env)
+	}
 }

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -145,8 +146,8 @@ func (h *hosted) reach(route string) (a, b *kube.Pod) {
 			h.Fatal(err)
 		}
 		h.Cleanup(func() {
-			if err := p.Delete(h.Context()); err != nil {
-				h.Log(err)
+			if err := p.Delete(context.WithoutCancel(h.Context())); err != nil { // a test's context has ended by then
+				h.Error(err)
 			}
 		})
 		pods = append(pods, p)

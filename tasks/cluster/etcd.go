@@ -13,7 +13,7 @@ import (
 // can be in one cluster, and neither sees the keys of the other.
 type Etcd struct {
 	API       string   `arg:"api,choices=v2|v3,default=v3" doc:"generation of etcd's API"`
-	State     string   `arg:"state,choices=health|get|info|list|present|put|absent|delete,default=get" doc:"health: ask every endpoint; get or info: read; list: read all keys that begin with key; present or put: write; absent or delete: delete"`
+	State     string   `arg:"state,choices=health|get|info|list|present|put|absent|delete|snapshot,default=get" doc:"health: ask every endpoint; get or info: read; list: read all keys that begin with key; present or put: write; absent or delete: delete; snapshot: keep a copy in dest"`
 	Endpoints []string `arg:"endpoints,required" doc:"URLs of the cluster, all http or all https"`
 	Key       string   `arg:"key" doc:"the key"`
 	Value     *string  `arg:"value" doc:"what the key shall hold"`
@@ -31,6 +31,7 @@ type Etcd struct {
 	PrivKey   string   `arg:"key_content,secret" doc:"its key itself, in PEM; never recorded: a rollback reads the file that CALROLL_ETCD_KEY_FILE names"`
 	Username  string   `arg:"username" doc:"user, where etcd has authentication on"`
 	Password  string   `arg:"password,secret" doc:"its password; never recorded: a rollback reads CALROLL_ETCD_PASSWORD"`
+	Dest      string   `arg:"dest" doc:"snapshot: a file on the controller, readable by its owner alone. v3: etcd's own snapshot; v2: what is below key (/ if there is none), as JSON"`
 	Timeout   float64  `arg:"timeout,default=10" doc:"seconds for each question"`
 }
 
@@ -40,7 +41,7 @@ func (*Etcd) Rules() tasks.Rules {
 		RequiredTogether:  [][]string{{"cert_file", "key_file"}, {"cert_content", "key_content"}, {"username", "password"}},
 		MutuallyExclusive: [][]string{{"ca_file", "ca_content"}, {"cert_file", "cert_content"}, {"prefix", "range_end"}},
 		RequiredIf: []tasks.RequiredIf{{Arg: "state", Value: "present", Need: []string{"key", "value"}}, {Arg: "state", Value: "put", Need: []string{"key", "value"}},
-			{Arg: "state", Value: "absent", Need: []string{"key"}}, {Arg: "state", Value: "delete", Need: []string{"key"}}, {Arg: "state", Value: "get", Need: []string{"key"}}, {Arg: "state", Value: "info", Need: []string{"key"}}, {Arg: "state", Value: "list", Need: []string{"key"}}},
+			{Arg: "state", Value: "absent", Need: []string{"key"}}, {Arg: "state", Value: "delete", Need: []string{"key"}}, {Arg: "state", Value: "get", Need: []string{"key"}}, {Arg: "state", Value: "info", Need: []string{"key"}}, {Arg: "state", Value: "list", Need: []string{"key"}}, {Arg: "state", Value: "snapshot", Need: []string{"dest"}}},
 	}
 }
 
@@ -71,6 +72,8 @@ func (e *Etcd) work(ctx context.Context, sys *tasks.Sys, c *clientv3.Client) (ta
 		return e.put(ctx, sys, c)
 	case "absent", "delete":
 		return e.remove(ctx, sys, c)
+	case "snapshot":
+		return e.snapshot(ctx, sys, c)
 	case "list":
 		e.Prefix = e.RangeEnd == ""
 	}

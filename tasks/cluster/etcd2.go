@@ -33,6 +33,8 @@ func (e *Etcd) runV2(ctx context.Context, sys *tasks.Sys, a access) (tasks.Resul
 		return e.put2(ctx, sys, c)
 	case "absent", "delete":
 		return e.remove2(ctx, sys, c)
+	case "snapshot":
+		return e.snapshot2(ctx, sys, c)
 	}
 	return e.get2(ctx, c)
 }

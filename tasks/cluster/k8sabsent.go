@@ -101,8 +101,10 @@ func (w *k8sWork) deletion() metav1.DeleteOptions {
 
 // delete records an object and deletes it, that one and no other of its name.
 func (w *k8sWork) delete(ctx context.Context, r resource, o *unstructured.Unstructured, opts metav1.DeleteOptions) error {
-	if err := recordObject(ctx, w.sys, w.recordOf(r, o), o, nil); err != nil {
-		return err
+	if !remade(r, o) {
+		if err := recordObject(ctx, w.sys, w.recordOf(r, o), o, nil); err != nil {
+			return err
+		}
 	}
 	if opts.Preconditions == nil {
 		opts.Preconditions = &metav1.Preconditions{}
@@ -120,6 +122,11 @@ func (w *k8sWork) delete(ctx context.Context, r resource, o *unstructured.Unstru
 		return nil
 	}
 	return failedOr("delete "+nameOfObject(o), err)
+}
+
+// remade tells whether an object is a pod whose controller makes it anew, of what the controller says then: bringing the old one back would make two.
+func remade(r resource, o *unstructured.Unstructured) bool {
+	return r.kind == "Pod" && r.Group == "" && metav1.GetControllerOf(o) != nil
 }
 
 // recordOf is the record of an object that goes as a whole.

@@ -25,25 +25,9 @@ const conflictTries = 8
 // the state is recorded and the alteration done.
 func (w *k8sWork) alter(ctx context.Context, r resource, d definition, existing *unstructured.Unstructured) (*unstructured.Unstructured, bool, error) {
 	for try := 1; ; try++ {
-		after, err := w.write(ctx, r, d, existing, true)
-		if w.sys.Check() && existing == nil && apierrors.IsNotFound(err) { // its namespace would be there by then
-			return &unstructured.Unstructured{Object: d.object}, true, nil
-		}
-		if err != nil {
-			return nil, false, w.explain(d, existing, err)
-		}
-		if existing != nil && same(existing, after) {
-			return existing, false, nil
-		}
-		if w.sys.Check() {
-			return after, true, nil
-		}
-		if err := w.keep(ctx, r, d, existing, after); err != nil {
-			return nil, false, err
-		}
-		got, err := w.write(ctx, r, d, existing, false)
+		got, changed, err := w.alterOnce(ctx, r, d, existing)
 		if err == nil {
-			return got, true, nil
+			return got, changed, nil
 		}
 		if !isRace(err) || try == conflictTries {
 			return nil, false, w.explain(d, existing, err)
@@ -52,6 +36,25 @@ func (w *k8sWork) alter(ctx context.Context, r resource, d definition, existing 
 			return nil, false, err
 		}
 	}
+}
+
+func (w *k8sWork) alterOnce(ctx context.Context, r resource, d definition, existing *unstructured.Unstructured) (*unstructured.Unstructured, bool, error) {
+	after, err := w.write(ctx, r, d, existing, true)
+	switch {
+	case w.sys.Check() && existing == nil && apierrors.IsNotFound(err): // its namespace would be there by then
+		return &unstructured.Unstructured{Object: d.object}, true, nil
+	case err != nil:
+		return nil, false, err
+	case existing != nil && same(existing, after):
+		return existing, false, nil
+	case w.sys.Check():
+		return after, true, nil
+	}
+	if err := w.keep(ctx, r, d, existing, after); err != nil {
+		return nil, false, err
+	}
+	got, err := w.write(ctx, r, d, existing, false)
+	return got, true, err
 }
 
 // isRace tells a conflict with a change in between from one about who owns a field.

@@ -222,16 +222,27 @@ func (u *restoring) change(ctx context.Context, now, before *unstructured.Unstru
 // ownership gives the fields back to those who owned them, if nobody else has come to own any since. It matters to later applies only, so the state
 // is right without it.
 func (u *restoring) ownership(ctx context.Context, now, before *unstructured.Unstructured) error {
-	if reflect.DeepEqual(owners(now), owners(before)) || len(before.GetManagedFields()) == 0 || !ownersOf(now, before) {
-		return nil
+	for try := 1; now != nil; try++ {
+		if reflect.DeepEqual(owners(now), owners(before)) || len(before.GetManagedFields()) == 0 || !ownersOf(now, before) {
+			return nil
+		}
+		o := now.DeepCopy()
+		o.SetManagedFields(before.GetManagedFields())
+		_, err := u.in(u.resource(), o.GetNamespace()).Update(ctx, o, metav1.UpdateOptions{FieldManager: fieldManager})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if !isRace(err) {
+			return err
+		}
+		if try == conflictTries {
+			return nil
+		}
+		if now, err = u.now(ctx); err != nil { // its controller wrote its status
+			return err
+		}
 	}
-	o := now.DeepCopy()
-	o.SetManagedFields(before.GetManagedFields())
-	_, err := u.in(u.resource(), o.GetNamespace()).Update(ctx, o, metav1.UpdateOptions{FieldManager: fieldManager})
-	if isRace(err) || apierrors.IsNotFound(err) {
-		return nil
-	}
-	return err
+	return nil
 }
 
 type owner struct{ manager, operation, subresource string }

@@ -14,7 +14,7 @@ import (
 // kubeWait are the arguments about waiting.
 type kubeWait struct {
 	Wait      bool           `arg:"wait,default=false" doc:"wait until the object is ready (Deployment, DaemonSet, StatefulSet, Pod), there, or gone"`
-	Sleep     int            `arg:"wait_sleep,default=5" doc:"seconds between looks"`
+	Sleep     int            `arg:"wait_sleep,default=5" doc:"seconds between looks, at most"`
 	Timeout   int            `arg:"wait_timeout,default=120" doc:"seconds to wait at most"`
 	Condition *waitCondition `arg:"wait_condition" doc:"wait for a condition of status instead: type, status (True, False, Unknown; True if not given), reason"`
 }
@@ -79,10 +79,13 @@ func explainWait(o *unstructured.Unstructured, err error) error {
 	return err
 }
 
+// firstPause is the pause after the first look. Most of what is waited for takes less than a second, and wait_sleep is five.
+const firstPause = 50 * time.Millisecond
+
 // poll asks until is says yes or fails, or the time is over, which is an error with the text late.
 func poll(ctx context.Context, limit, sleep time.Duration, is func() (bool, error), late string) error {
 	end := time.Now().Add(limit)
-	for {
+	for pause := firstPause; ; pause = min(2*pause, max(sleep, firstPause)) {
 		ok, err := is()
 		if ok || err != nil {
 			return err
@@ -90,7 +93,7 @@ func poll(ctx context.Context, limit, sleep time.Duration, is func() (bool, erro
 		if !time.Now().Before(end) {
 			return &tasks.Error{Kind: tasks.Failed, Detail: late}
 		}
-		timer := time.NewTimer(max(sleep, 50*time.Millisecond))
+		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

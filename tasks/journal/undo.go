@@ -15,6 +15,7 @@ type UndoOptions struct {
 	Holder Holder
 	Force  bool               // restore also what somebody else changed since
 	DownTo int64              // only records of this task and later ones; 0 is all
+	Guards bool               // only ask the points of no return, and report those that have been passed
 	Step   func(point string) // called where a cut would leave a state of its own; for proofs by cutting
 	Report func(Item)         // told each item as it is done; may be nil
 }
@@ -44,7 +45,7 @@ func (r Report) Problems() []Item {
 }
 
 // Undo takes a run back: states newest first, then the refreshes once each, in the order in which they were first done.
-// It goes on past an item that fails or is refused; the Report names it, and a later Undo tries it again. It may be cut
+// It goes on past an item that fails or is refused, but for a Guard, which it stops at; the Report names it, and a later Undo tries it again. It may be cut
 // anywhere and called again. The error is for what keeps it from working at all; a run that altered nothing has nothing to undo.
 func Undo(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Kinds) (Report, error) {
 	report := Report{Run: run}
@@ -66,12 +67,31 @@ func Undo(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Kinds
 	if err != nil {
 		return report, err
 	}
+	if o.Guards {
+		report.Items = passedGuards(ctx, entries, kinds)
+		return report, nil
+	}
 	if err := j.write(ctx, line{What: "undoing", At: time.Now().UTC()}, true); err != nil {
 		return report, err
 	}
 	u := &undo{UndoOptions: o, journal: j, kinds: kinds, report: &report, restored: r.undoing}
 	err = u.run(ctx, entries)
 	return report, err
+}
+
+// passedGuards are the points of no return that would hold up an undo, newest first. A run is kept in several journals where its tasks work as
+// several users, or on clusters through the host: what one of them knows holds up the others too.
+func passedGuards(ctx context.Context, entries []Entry, kinds tasks.Kinds) []Item {
+	var passed []Item
+	for _, e := range slices.Backward(entries) {
+		if _, guard := kinds[e.Kind].(tasks.Guard); !guard || settled(e.Outcome) {
+			continue
+		}
+		if out, err := kinds.Restore(ctx, e.Before, tasks.Kept{}, false); err != nil {
+			passed = append(passed, Item{Seq: e.Seq, Task: e.Task, Kind: e.Kind, Key: e.Key, Outcome: out, Error: err.Error()})
+		}
+	}
+	return passed
 }
 
 // undo is one Undo under way.
@@ -101,6 +121,9 @@ func (u *undo) run(ctx context.Context, entries []Entry) error {
 		if err := u.restore(ctx, e); err != nil {
 			return err
 		}
+		if u.heldUp(e) {
+			break
+		}
 	}
 	slices.Reverse(refreshes)
 	if err := u.refresh(ctx, refreshes); err != nil {
@@ -113,6 +136,12 @@ func (u *undo) run(ctx context.Context, entries []Entry) error {
 		return u.journal.write(ctx, line{What: "ended", At: time.Now().UTC()}, true)
 	}
 	return nil
+}
+
+// heldUp tells whether e is a point of no return that has been passed: what is older stays.
+func (u *undo) heldUp(e Entry) bool {
+	_, guard := u.kinds[e.Kind].(tasks.Guard)
+	return guard && !u.Force && !settled(u.report.Items[len(u.report.Items)-1].Outcome)
 }
 
 func (u *undo) restore(ctx context.Context, e Entry) error {

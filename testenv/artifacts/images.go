@@ -28,23 +28,35 @@ type imageSpec struct {
 
 const usualPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// imageSpecs follow the Dockerfiles of Calico's source: same paths, environment and start commands.
-var imageSpecs = map[Part]imageSpec{
-	NodeImage: {name: "calico/node", base: true,
+// These and imageSpecs follow the Dockerfiles of Calico's source: same paths, environment and start commands.
+var (
+	nodeSpec = imageSpec{name: "calico/node", base: true,
 		programs: map[string]string{"usr/bin/calico-node": "calico-node"},
-		config:   image.Config{Env: []string{usualPath, "SVDIR=/etc/service/enabled"}, Cmd: []string{"start_runit"}}},
-	CNIImage: {name: "calico/cni",
+		config:   image.Config{Env: []string{usualPath, "SVDIR=/etc/service/enabled"}, Cmd: []string{"start_runit"}}}
+	cniSpec = imageSpec{name: "calico/cni",
 		programs: map[string]string{
 			"opt/cni/bin/calico": "calico", "opt/cni/bin/calico-ipam": "calico", "opt/cni/bin/install": "install",
 			"opt/cni/bin/bandwidth": "bandwidth", "opt/cni/bin/host-local": "host-local", "opt/cni/bin/loopback": "loopback",
 			"opt/cni/bin/portmap": "portmap", "opt/cni/bin/tuning": "tuning"},
-		config: image.Config{Env: []string{usualPath + ":/opt/cni/bin"}, Cmd: []string{"/opt/cni/bin/install"}}},
+		config: image.Config{Env: []string{usualPath + ":/opt/cni/bin"}, Cmd: []string{"/opt/cni/bin/install"}}}
+	typhaSpec = imageSpec{name: "calico/typha",
+		programs: map[string]string{"usr/bin/calico-typha": "calico-typha"},
+		config:   image.Config{Env: []string{usualPath}, Cmd: []string{"/usr/bin/calico-typha"}}}
+)
+
+// named is the same image under another name, with a version that is not Calico's.
+func (s imageSpec) named(name, version string) imageSpec {
+	s.name, s.version = name, version
+	return s
+}
+
+var imageSpecs = map[Part]imageSpec{
+	NodeImage: nodeSpec,
+	CNIImage:  cniSpec,
 	KubeControllersImage: {name: "calico/kube-controllers",
 		programs: map[string]string{"usr/bin/kube-controllers": "kube-controllers", "usr/bin/check-status": "check-status"},
 		config:   image.Config{Env: []string{usualPath}, Entrypoint: []string{"/usr/bin/kube-controllers"}}},
-	TyphaImage: {name: "calico/typha",
-		programs: map[string]string{"usr/bin/calico-typha": "calico-typha"},
-		config:   image.Config{Env: []string{usualPath}, Cmd: []string{"/usr/bin/calico-typha"}}},
+	TyphaImage: typhaSpec,
 	// flanneld calls iptables and ip, which are in the base of calico/node.
 	FlannelImage: {name: "flannel/flannel", version: FlannelVersion, base: true,
 		programs: map[string]string{"opt/bin/flanneld": "flanneld"},
@@ -55,6 +67,15 @@ var imageSpecs = map[Part]imageSpec{
 	PodImage: {name: "lab/pod", version: podVersion,
 		programs: map[string]string{"pod": "pod"},
 		config:   image.Config{Entrypoint: []string{"/pod"}, Cmd: []string{"serve"}}},
+	CNXNodeImage:  nodeSpec.named("tigera/cnx-node", "v2.0.2"),
+	CNXTyphaImage: typhaSpec.named("tigera/typha", "v2.0.2"),
+	CNXCNIImage:   cniSpec.named("calico/cni", "v2.0.1"),
+	CNXAPIServerImage: {name: "tigera/cnx-apiserver", version: "v2.0.0",
+		programs: map[string]string{"pod": "pod"},
+		config:   image.Config{Entrypoint: []string{"/pod", "cnx-apiserver"}}},
+	CNXManagerImage: {name: "tigera/cnx-manager", version: "v2.0.0",
+		programs: map[string]string{"pod": "pod"},
+		config:   image.Config{Entrypoint: []string{"/pod", "cnx-manager"}}},
 }
 
 // ImageTag is the name under which an engine knows a loaded image: calico/node:v3.28.5. version is Calico's; images of others have their own.

@@ -147,6 +147,13 @@ const (
 	FlannelImage         Part = "flannel-image"          // flannel/flannel; building it needs gcc
 	PauseImage           Part = "pause-image"            // what holds a pod's namespaces
 	PodImage             Part = "pod-image"              // an HTTP server and client, see testenv/pod
+
+	// Stand-ins for the images of Tigera CNX, under their names: its own programs are not to be had.
+	CNXNodeImage      Part = "cnx-node-image"      // what calico/node has
+	CNXTyphaImage     Part = "cnx-typha-image"     // what calico/typha has
+	CNXCNIImage       Part = "cnx-cni-image"       // what calico/cni has, at the version that CNX comes with
+	CNXAPIServerImage Part = "cnx-apiserver-image" // see testenv/pod
+	CNXManagerImage   Part = "cnx-manager-image"   // see testenv/pod
 )
 
 // need is which programs of which pin a part is made of.
@@ -180,6 +187,11 @@ var programsOf = map[Part]need{
 	PauseImage:        {pod: []string{"pod"}},
 	PodImage:          {pod: []string{"pod"}},
 	KubeletDockershim: {kubelet: []string{"kubelet-dockershim"}},
+	CNXNodeImage:      {calico: []string{"calico-node"}},
+	CNXTyphaImage:     {calico: []string{"calico-typha"}},
+	CNXCNIImage:       {calico: []string{"calico", "install"}, cni: []string{"bandwidth", "host-local", "loopback", "portmap", "tuning"}},
+	CNXAPIServerImage: {pod: []string{"pod"}},
+	CNXManagerImage:   {pod: []string{"pod"}},
 }
 
 // Request says what to build.
@@ -209,6 +221,11 @@ func ForAPIServer() Request {
 func ForCluster(calico string) Request {
 	return Request{Calico: calico, Parts: []Part{EtcdPrograms, KubernetesPrograms, KubeletDockershim, CNIPlugins,
 		PauseImage, PodImage, NodeImage, CNIImage, KubeControllersImage, TyphaImage}}
+}
+
+// ForCNX asks for the stand-ins of CNX 2.0.2, and for what one of calicoctl is made of, beside what ForCluster asks for.
+func ForCNX() []Part {
+	return []Part{Calicoctl, CNXNodeImage, CNXTyphaImage, CNXCNIImage, CNXAPIServerImage, CNXManagerImage}
 }
 
 // complete checks a request and fills in its defaults.

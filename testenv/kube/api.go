@@ -65,7 +65,8 @@ func StartAPI(ctx context.Context, o APIOptions) (_ *API, err error) {
 		return nil, err
 	}
 	if o.Controllers {
-		err = a.launch("kube-controller-manager", controllerManagerFlags(a.pkiDir(), a.Kubeconfig))
+		flags := append(controllerManagerFlags(a.pkiDir(), a.Kubeconfig), "--secure-port=0") // or only one such API could be on this machine
+		err = a.launch("kube-controller-manager", flags)
 	}
 	return a, err
 }

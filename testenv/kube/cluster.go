@@ -60,6 +60,12 @@ type Options struct {
 
 	// Flannel has the nodes have flannel's image too.
 	Flannel bool
+
+	// CNX has the nodes have the stand-ins of CNX 2.0.2 too.
+	CNX bool
+
+	// ControlNode makes the host of the control plane a node too, with Containerd, so that it has routes to pods.
+	ControlNode bool
 }
 
 func (o *Options) complete() {
@@ -74,7 +80,7 @@ func (o *Options) complete() {
 // Cluster is a lab whose hosts are a Kubernetes cluster without a network: a control plane on a host of its own, and nodes.
 type Cluster struct {
 	Lab     *testenv.Lab
-	Control *testenv.Host // etcd, kube-apiserver, kube-controller-manager, kube-scheduler as units; no kubelet
+	Control *testenv.Host // etcd, kube-apiserver, kube-controller-manager, kube-scheduler as units; no kubelet unless it was asked for
 	Server  string        // URL of the API, reachable from this machine too
 	PKI     *PKI
 
@@ -93,6 +99,9 @@ func Build(ctx context.Context, o Options, progress func(string)) ([]*artifacts.
 		request := artifacts.ForCluster(version)
 		if o.Flannel {
 			request.Parts = append(request.Parts, artifacts.FlannelImage)
+		}
+		if o.CNX {
+			request.Parts = append(request.Parts, artifacts.ForCNX()...)
 		}
 		set, err := artifacts.Build(ctx, request, artifacts.Options{Progress: progress})
 		if err != nil {
@@ -143,6 +152,9 @@ func raise(ctx context.Context, lab *testenv.Lab, o Options, sets []*artifacts.S
 		defer close(ready)
 		return c.startControlPlane(all)
 	})
+	if o.ControlNode {
+		g.Go(func() error { return c.makeNode(all, c.Control, Containerd, ready) })
+	}
 	for i, h := range lab.Hosts[1:] {
 		g.Go(func() error { return c.makeNode(all, h, o.Kubelets[i], ready) })
 	}
@@ -152,7 +164,7 @@ func raise(ctx context.Context, lab *testenv.Lab, o Options, sets []*artifacts.S
 	if err := c.waitControllers(ctx); err != nil {
 		return nil, err
 	}
-	return c, lab.SetVars(map[string]any{"kubeconfig": lab.KubeconfigFile(), "k8s_api_endpoint": c.Server, "pool_cidr": ClusterCIDR,
+	return c, lab.SetVars(map[string]any{"pool_cidr": ClusterCIDR,
 		"smoke_test": map[string]any{"image": artifacts.ImageTag(artifacts.PodImage, ""), "command": []string{"/pod", "serve"}, "get": []string{"/pod", "get"}}})
 }
 
@@ -175,7 +187,7 @@ func (c *Cluster) makeAuthorities() (err error) {
 	return os.WriteFile(c.Lab.KubeconfigFile(), text, 0o600)
 }
 
-// Nodes are the hosts that are nodes.
+// Nodes are the hosts that are nodes, without that of the control plane.
 func (c *Cluster) Nodes() []*testenv.Host { return c.Lab.Hosts[1:] }
 
 // AddNode makes a host more and has it join, with all that the first nodes have. It returns once the API has the node.

@@ -21,6 +21,7 @@ func TestCluster(t *testing.T) {
 	t.Run("objects are compared", func(t *testing.T) { objects(t, c) })
 	t.Run("a node comes and goes", func(t *testing.T) { comesAndGoes(t, c) })
 	t.Run("a network makes pods run", func(t *testing.T) { network(t, c) })
+	t.Run("modules work on it", func(t *testing.T) { modules(t, c) })
 }
 
 func wantNetwork(t *testing.T, c *kube.Cluster) {

@@ -9,7 +9,8 @@
 // other and count what was lost, add and remove nodes, and compare the objects with an earlier picture of them.
 //
 // A cluster is as real as these hosts allow: kubelets leave OOM scores, limits of connections and swap alone, because hosts share a machine. IPIP,
-// IPVS and WireGuard are not to be had where the machine's kernel lacks them. The control plane's host is no node: it has no route to pods.
+// IPVS and WireGuard are not to be had where the machine's kernel lacks them. The control plane's host is no node, unless
+// Options.ControlNode makes it one: else it has no route to pods.
 //
 // Authority of a cluster, certificates and kubeconfigs are made here too (NewPKI), under kubeadm's file names, for both forms.
 package kube

@@ -28,7 +28,8 @@ var (
 
 // images are the parts whose images every node has, if they were asked for.
 var images = []artifacts.Part{artifacts.PauseImage, artifacts.PodImage, artifacts.NodeImage, artifacts.CNIImage,
-	artifacts.KubeControllersImage, artifacts.TyphaImage, artifacts.FlannelImage}
+	artifacts.KubeControllersImage, artifacts.TyphaImage, artifacts.FlannelImage,
+	artifacts.CNXNodeImage, artifacts.CNXTyphaImage, artifacts.CNXCNIImage, artifacts.CNXAPIServerImage, artifacts.CNXManagerImage}
 
 // Images are the names of the images that every node has.
 func (c *Cluster) Images() []string {

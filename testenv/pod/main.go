@@ -4,6 +4,9 @@
 //	pod pause           nothing, until a signal
 //	pod serve           answers on port 8080, see below
 //	pod get URL         makes a request and prints the answer; exit code 1 if there was none
+//	pod cnx-apiserver --secure-port=PORT
+//	                    stands in for the CNX API server, which is not to be had: answers for projectcalico.org/v3, with one tier
+//	pod cnx-manager     stands in for CNX Manager: serves a page over HTTPS with its certificate
 //
 // What it serves:
 //
@@ -54,8 +57,14 @@ func run(mode, argument string) error {
 		body, err := get(argument, 3*time.Second)
 		fmt.Print(body)
 		return err
+	case "cnx-apiserver":
+		go pause()
+		return tiers(argument)
+	case "cnx-manager":
+		go pause()
+		return manager()
 	}
-	return fmt.Errorf("cannot %s: it is pause, serve or get", mode)
+	return fmt.Errorf("cannot %s: it is pause, serve, get, cnx-apiserver or cnx-manager", mode)
 }
 
 // pause ends the process at a signal, and meanwhile collects children that others left to process 1.

@@ -28,6 +28,7 @@ var forTests = []testenv.Tool{
 	{File: python + "passlib/__init__.py", Package: "python3-passlib"},
 	{Program: "gcc", Package: "gcc"}, // flanneld has C in it
 	{File: "/usr/include/stdlib.h", Package: "libc6-dev"},
+	{File: python + "kubernetes/__init__.py", Package: "python3-kubernetes"}, // what the collection kubernetes.core imports
 	{Program: "sudo", Package: "sudo"},
 	{Program: "xz", Package: "xz-utils"},
 	{Program: "unzip", Package: "unzip"},
@@ -74,6 +75,6 @@ func setup(ctx context.Context, purpose string) error {
 	if _, err := site.Build(ctx, say); err != nil || purpose == "demo" || purpose == "lab" {
 		return err
 	}
-	_, err := kube.Build(ctx, kube.Options{Calico: site.Versions, Flannel: purpose == "test"}, say)
+	_, err := kube.Build(ctx, kube.Options{Calico: site.Versions, Flannel: purpose == "test", CNX: purpose == "test"}, say)
 	return err
 }
