@@ -94,11 +94,36 @@ func ipamIs(ipam string) string {
 	return "kube_configmaps: {calico-config: {cni_network_config: '{\"ipam\": {\"type\": \"" + ipam + "\"}}'}}\n"
 }
 
+// typhaOn are pods of Typha on nodes, as node-remove finds them.
+func typhaOn(nodes ...string) string {
+	var pods []string
+	for _, n := range nodes {
+		pods = append(pods, "{spec: {nodeName: "+n+"}, status: {phase: Running}}")
+	}
+	return "node_remove_typha: {resources: [" + strings.Join(pods, ", ") + "]}\n"
+}
+
 // gateCase is a cluster on which one gate closes, and it alone among those of its topic.
 type gateCase struct {
 	topic, gate, vars, facts, found, remedy string
 	open                                    [2]string // settings and facts near to these on which no gate of the topic closes; "" for the sound cluster
 }
+
+// Settings and facts of migrations on which no gate closes.
+const (
+	tprVars      = "purge_old: false\ncalico_version: v2.6.12\n"
+	moveIPAM     = "ipam: calico-ipam\netcd_endpoints: [http://e:2379]\n"
+	moveVars     = "migration_finish: false\n" + moveIPAM
+	moveStart    = "datastore_stage: start\ndatastore_etcd_info: {spec: {clusterGUID: a}}\ndatastore_strange_nodes: []\n"
+	convertVars  = "etcd_endpoints: [http://e:2379]\nmigration_finish: false\nv3_data: stop\ncalico_upgrade_path: /usr/local/bin/calico-upgrade\n"
+	convertFacts = "etcd_look_v2: {failed: false}\netcd_look_program: {stat: {executable: true}}\n"
+)
+
+var (
+	tprOpen     = [2]string{tprVars, installed("hosted", "kdd", "networking", "calico", "2.4.1") + "kube_version: 1.7.16\n"}
+	moveOpen    = [2]string{moveVars, moveStart}
+	convertOpen = [2]string{convertVars, convertFacts + "etcd_migration_stage: start\n"}
+)
 
 var clusterCases = []gateCase{
 	{topic: "cluster", gate: "G-25 stop", facts: "kube_error: \"x509: unknown authority\"\nkube_nodes: []\nkube_flags_of: {}\nkube_flags: {}\n", found: "/etc/kubernetes/admin.conf on node1: x509: unknown authority", remedy: "set kubeconfig_admin"},
@@ -207,14 +232,40 @@ var clusterCases = []gateCase{
 	{topic: "upgrade", gate: "G-43 ask", vars: "calico_version: v3.27.5\n", facts: installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_host_endpoints: [{metadata: {name: all1}, spec: {interfaceName: \"*\"}}]\n", found: "all1 are for all interfaces", remedy: "write policies",
 		open: [2]string{"calico_version: v3.27.5\n", installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_host_endpoints: [{metadata: {name: all1, labels: {host-endpoint-upgrade: \"\"}}, spec: {interfaceName: \"*\"}}]\n"}},
 
+	{topic: "remove", gate: "G-23 stop", vars: "rr_hosts: [node1, node7]\n", found: "node1 is a route reflector, and node7 would be left", remedy: "two or more",
+		open: [2]string{"rr_hosts: [node1, node7, node8]\n", ""}},
+	{topic: "remove", gate: "G-21 stop", facts: typhaOn("node1"), found: "Typha runs on node1 alone", remedy: "raise typha_replicas", open: [2]string{"", typhaOn("node1", "node7")}},
+
 	{topic: "calicoctl", gate: "G-40 stop", facts: soundCluster("calicoctl", "3.27.0") + installed("hosted", "kdd", "networking", "calico", "3.28.5"), found: "calicoctl is 3.27.0, and the cluster has Calico 3.28.5", remedy: "install calicoctl 3.28.5",
 		open: [2]string{"", soundCluster("calicoctl", "3.28.5") + installed("hosted", "kdd", "networking", "calico", "3.28.5")}},
+
+	{topic: "uninstall", gate: "G-19 stop", facts: installed("operator", "kdd", "networking", "calico", "3.28.5"), found: "its operator", remedy: "Installation object", open: [2]string{"", installed("hosted", "kdd", "networking", "calico", "3.28.5")}},
+	{topic: "uninstall", gate: "uninstall ask", facts: "uninstall_losers: [default/a, default/b]\n", found: "2 pods would lose their network: default/a, default/b", remedy: "delete them", open: [2]string{"", "uninstall_losers: []\n"}},
+	{topic: "uninstall", gate: "purge_data ask", vars: "purge_data: true\n", found: "Calico keeps in the Kubernetes API", remedy: "leave purge_data out", open: [2]string{"purge_data: false\n", ""}},
 
 	{topic: "images", gate: "P-10 stop", vars: "image_registry: registry.internal:5000/\n", facts: "preflight_registry_answer: {results: [{failed: true}, {failed: true}]}\n",
 		found: "the host lacks the image registry.internal:5000/calico/node:v3.28.5, and the registry registry.internal:5000 does not answer", remedy: "preload",
 		open: [2]string{"", "preflight_registry_answer: {results: [{failed: true}, {failed: false, status: 401}]}\n"}},
 	{topic: "images", gate: "P-10 stop", facts: "preflight_archives: {results: [{item: {file: /a.tar, sha256: aa}, stat: {exists: false}}, {item: {file: /b.tar, sha256: BB}, stat: {exists: true, checksum: bb}}]}\n",
 		found: "the archives /a.tar are not", remedy: "set their sums right", open: [2]string{"", "preflight_archives: {skipped: true}\npreflight_registry_answer: {results: [{skipped: true}]}\n"}},
+	{topic: "tpr", gate: "G-12 stop", facts: installed("hosted", "etcd", "networking", "calico", "2.4.1") + "kube_version: 1.7.16\n", vars: tprVars, found: "keeps its data in etcd", remedy: "nothing to do", open: tprOpen},
+	{topic: "tpr", gate: "G-39 stop", facts: installed("hosted", "kdd", "networking", "calico", "2.4.1") + "kube_version: 1.8.15\n", vars: tprVars, found: "Kubernetes 1.8.15 does not serve both", remedy: "only Kubernetes 1.7", open: tprOpen},
+	{topic: "tpr", gate: "G-39 stop", facts: installed("hosted", "kdd", "networking", "calico", "2.6.12") + "kube_version: 1.7.16\n", vars: tprVars, found: "Calico 2.6.12 runs", remedy: "purge_old", open: tprOpen},
+	{topic: "tpr", gate: "G-39 stop", facts: installed("hosted", "kdd", "networking", "calico", "2.3.0") + "kube_version: 1.7.16\n", vars: "purge_old: false\ncalico_version: v2.4.1\n", found: "Calico 2.4.1 reads ThirdPartyResources itself", remedy: "2.5.1 or newer", open: tprOpen},
+	{topic: "tpr", gate: "G-38 ask", facts: installed("hosted", "kdd", "networking", "calico", "2.6.12"), vars: "purge_old: true\ncalico_version: v2.6.12\n", found: "no way back to Calico 2.4", remedy: "verify", open: tprOpen},
+	{topic: "datastore_migration", gate: "G-12 stop", vars: moveVars, facts: "datastore_stage: start\ndatastore_etcd_info: {spec: {}}\ndatastore_strange_nodes: []\n", found: "no cluster of Calico in etcd", remedy: "etcd_endpoints", open: moveOpen},
+	{topic: "datastore_migration", gate: "G-12 stop", vars: moveVars, facts: "datastore_stage: other\ndatastore_kube_objects: [{}, {}]\n", found: "2 objects of Calico that are not from the etcd", remedy: "delete the definitions", open: moveOpen},
+	{topic: "datastore_migration", gate: "G-07 stop", vars: moveVars, facts: moveStart + "datastore_strange_nodes: [gone]\n", found: "the nodes gone of Calico", remedy: "calicoctl delete node", open: moveOpen},
+	{topic: "datastore_migration", gate: "G-19 stop", vars: moveVars + "ipam: host-local\n", facts: moveStart, found: "networking with host-local", remedy: "ipam to calico-ipam", open: moveOpen},
+	{topic: "datastore_migration", gate: "G-39 stop", vars: moveVars + "calico_version: v3.11.3\n", facts: moveStart, found: "calicoctl of Calico 3.11.3", remedy: "upgrade with etcd first", open: moveOpen},
+	{topic: "datastore_migration", gate: "G-38 ask", vars: "migration_finish: true\n" + moveIPAM, facts: moveStart, found: "no way back to etcd", remedy: "migration_finish to false", open: moveOpen},
+	{topic: "etcd_migration", gate: "G-12 stop", vars: convertVars, facts: convertFacts + "etcd_migration_stage: none\n", found: "nothing of Calico 2 in etcd", remedy: "--enable-v2=true", open: convertOpen},
+	{topic: "etcd_migration", gate: "G-39 stop", vars: convertVars, facts: convertFacts + "etcd_migration_stage: leftover\netcd_migration_v3_keys: 7\n", found: "7 keys of Calico 3", remedy: "v3_data", open: convertOpen},
+	{topic: "etcd_migration", gate: "G-39 stop", vars: convertVars + "calico_version: v2.6.12\n", facts: convertFacts + "etcd_migration_stage: start\n", found: "Calico 2.6.12 keeps its data", remedy: "3.0 to 3.27", open: convertOpen},
+	{topic: "etcd_migration", gate: "G-39 stop", vars: convertVars, facts: "etcd_look_v2: {failed: false}\netcd_look_program: {stat: {exists: false}}\netcd_migration_stage: start\n", found: "no program /usr/local/bin/calico-upgrade", remedy: "calico_upgrade_path", open: convertOpen},
+	{topic: "etcd_migration", gate: "G-39 stop", vars: convertVars, facts: convertFacts + "etcd_migration_stage: start\netcd_look_deployments: {resources: [{metadata: {name: web, namespace: shop}, spec: {replicas: 3}, status: {availableReplicas: 2, updatedReplicas: 3}}]}\n",
+		found: "the Deployments shop/web", remedy: "wait until", open: convertOpen},
+	{topic: "etcd_migration", gate: "G-38 ask", vars: "migration_finish: true\nv3_data: stop\ncalico_upgrade_path: /usr/local/bin/calico-upgrade\n", facts: convertFacts + "etcd_migration_stage: started\n", found: "costs pods that are made after it their network", remedy: "migration_finish", open: convertOpen},
 }
 
 // TestClusterGates closes each gate of the topics that kube_facts feeds, and it alone; near to it, it stays open.

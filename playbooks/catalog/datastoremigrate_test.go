@@ -129,7 +129,7 @@ func (m *migration) movesTheDatastore() {
 	// Objects that come from another etcd are never written over.
 	m.etcdFor(artifacts.EtcdOptions{})
 	m.ctl("etcd.cfg", "", "datastore", "migrate", "lock")
-	m.stopsData("G-12", "that are not from this etcd", "migration_finish=false")
+	m.stopsData("G-12", "that are not from the etcd at", "migration_finish=false")
 	m.kubectl("delete", "crd", "--all")
 	m.kubectl("delete", "node", "--all")
 }

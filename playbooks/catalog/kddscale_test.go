@@ -1,3 +1,5 @@
+//go:build nightly
+
 package catalog_test
 
 import (
@@ -171,7 +173,7 @@ func (s *scaled) sessions(kind string) {
 	s.Helper()
 	for _, n := range s.cluster.Nodes() {
 		for deadline := time.Now().Add(time.Minute); ; {
-			status := s.sh(n, "/usr/local/bin/calicoctl node status")
+			status, err := n.Output(s.Context(), "/usr/local/bin/calicoctl", "node", "status") // an error while calico/node restarts
 			var kinds []string
 			for _, m := range sessionRow.FindAllStringSubmatch(status, -1) {
 				kinds = append(kinds, m[1])
@@ -180,7 +182,7 @@ func (s *scaled) sessions(kind string) {
 				break
 			}
 			if time.Now().After(deadline) {
-				s.Fatalf("%s has the sessions %q, want two of %q:\n%s", n.Name, kinds, kind, status)
+				s.Fatalf("%s has the sessions %q, want two of %q: %v\n%s", n.Name, kinds, kind, err, status)
 			}
 		}
 	}
@@ -207,13 +209,20 @@ func (s *scaled) mesh() {
 	}
 }
 
+// undone takes a run back and waits for the nodes: an undo puts the objects back, and the cluster follows.
+func (s *scaled) undone(run string) {
+	s.Helper()
+	s.rollback(run)
+	s.kubectl("-n", "kube-system", "rollout", "status", "daemonset/calico-node", "--timeout=300s")
+}
+
 // back: the runs are taken back one after the other, the last one first.
 func (s *scaled) back() {
 	runs := *s.done
-	s.whole("both come by an undo", func() { s.rollback(runs[3]) })
+	s.whole("both come by an undo", func() { s.undone(runs[3]) })
 	s.sessions("node specific")
-	s.whole("reflectors go by an undo", func() { s.rollback(runs[2]) })
-	s.rollback(runs[1])
+	s.whole("reflectors go by an undo", func() { s.undone(runs[2]) })
+	s.undone(runs[1])
 	if got := s.kubectl("get", "bgppeers.crd.projectcalico.org,bgpconfigurations.crd.projectcalico.org", "-o", "name"); got != "" {
 		s.Errorf("of the reflectors there is left: %s", got)
 	}

@@ -11,12 +11,14 @@ func (s *forStmt) exec(f *frame, out *output) {
 }
 
 func (s *forStmt) loop(f *frame, v any, out *output, depth int) {
-	items := s.filtered(f, iterate(v))
-	if len(items) == 0 {
+	lv := &loopValue{items: iterate(v), depth: depth}
+	if s.cond != nil {
+		lv.items, lv.rest, lv.takes = nil, lv.items, s.condition(f)
+	}
+	if !lv.has(0) {
 		f.r.run(s.empty, f.inner(), out)
 		return
 	}
-	lv := &loopValue{items: items, depth: depth}
 	if s.recursive {
 		lv.again = func(v any) any {
 			defer f.r.enter()()
@@ -25,11 +27,10 @@ func (s *forStmt) loop(f *frame, v any, out *output, depth int) {
 			return sub.value(f.r.convert)
 		}
 	}
-	for i, item := range items {
-		lv.i = i
+	for ; lv.has(lv.i); lv.i++ {
 		inner := f.inner()
 		inner.names = map[string]any{"loop": lv}
-		assign(inner, s.target, norm(item))
+		assign(inner, s.target, norm(lv.items[lv.i]))
 		if s.once(inner, out) {
 			return
 		}
@@ -51,25 +52,21 @@ func (s *forStmt) once(f *frame, out *output) (stop bool) {
 	return false
 }
 
-// filtered are the items for which the loop's if holds.
-func (s *forStmt) filtered(f *frame, items []any) []any {
-	if s.cond == nil {
-		return items
-	}
-	var out []any
-	for _, item := range items {
+// condition tells of an item whether the loop's if holds for it.
+func (s *forStmt) condition(f *frame) func(item any) bool {
+	return func(item any) bool {
 		inner := f.inner()
 		assign(inner, s.target, norm(item))
-		if truthy(s.cond.eval(inner)) {
-			out = append(out, item)
-		}
+		return truthy(s.cond.eval(inner))
 	}
-	return out
 }
 
-// loopValue is the variable loop.
+// loopValue is the variable loop, and the loop itself. As in Jinja2 an item is not looked at before it is needed: the body may alter what the loop's if
+// depends on.
 type loopValue struct {
-	items []any
+	items []any               // those that the loop takes, as far as is known
+	rest  []any               // those that were not looked at
+	takes func(item any) bool // whether one of those is taken
 	i     int
 	depth int
 	again func(v any) any // of a recursive loop
@@ -86,23 +83,41 @@ func (l *loopValue) call(f *frame, a callValues) any {
 	return l.again(a.pos[0])
 }
 
+// has tells whether the loop takes an i-th item, and looks no further.
+func (l *loopValue) has(i int) bool {
+	for len(l.items) <= i && len(l.rest) > 0 {
+		item := l.rest[0]
+		l.rest = l.rest[1:]
+		if l.takes(item) {
+			l.items = append(l.items, item)
+		}
+	}
+	return i < len(l.items)
+}
+
+// length is how many items the loop takes.
+func (l *loopValue) length() int {
+	for l.has(len(l.items)) {
+	}
+	return len(l.items)
+}
+
 func (l *loopValue) attr(name string) (any, bool) {
-	n := len(l.items)
 	switch name {
 	case "index":
 		return l.i + 1, true
 	case "index0":
 		return l.i, true
 	case "revindex":
-		return n - l.i, true
+		return l.length() - l.i, true
 	case "revindex0":
-		return n - l.i - 1, true
+		return l.length() - l.i - 1, true
 	case "first":
 		return l.i == 0, true
 	case "last":
-		return l.i == n-1, true
+		return !l.has(l.i + 1), true
 	case "length":
-		return n, true
+		return l.length(), true
 	case "depth":
 		return l.depth + 1, true
 	case "depth0":
@@ -119,7 +134,7 @@ func (l *loopValue) neighbour(name string) (any, bool) {
 		}
 		return norm(l.items[l.i-1]), true
 	case "nextitem":
-		if l.i == len(l.items)-1 {
+		if !l.has(l.i + 1) {
 			return &Undefined{Name: name, Message: "there is no next item"}, true
 		}
 		return norm(l.items[l.i+1]), true
