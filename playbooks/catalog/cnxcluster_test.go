@@ -1,6 +1,9 @@
+//go:build nightly
+
 package catalog_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -12,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/calroll/calroll/testenv"
 	"github.com/calroll/calroll/testenv/kube"
@@ -94,6 +98,7 @@ cnx_objects_translated: true
 cnx_apiserver_tls: true
 cnx_manager_host: %[4]s
 cnx_certificate_dir: %[2]s/certificates
+cnx_auth: {type: Token}
 cnx_users: %[5]s
 `, kubeCalico(cluster), dir, cnxRegistry, cluster.Nodes()[0].Address, strings.ReplaceAll(cnxUserSettings, "\n", "\n  ")))
 	return c
@@ -196,7 +201,7 @@ func (c *tigera) showsThePage() {
 	defer answer.Body.Close()
 	page := make([]byte, 1000)
 	n, _ := answer.Body.Read(page)
-	if want := "authentication by Basic against " + c.cluster.Server; answer.StatusCode != http.StatusOK || strings.TrimSpace(string(page[:n])) != want {
+	if want := "authentication by Token against " + c.cluster.Server; answer.StatusCode != http.StatusOK || strings.TrimSpace(string(page[:n])) != want {
 		c.Errorf("the page is %s %q, want %q", answer.Status, page[:n], want)
 	}
 }
@@ -294,10 +299,48 @@ func (c *tigera) changesNothing() {
 	}
 }
 
-// goesBack: the first run is taken back, after the second that changed nothing.
+// goesBack: the first run is taken back, after the second that changed nothing. As long as there is an APIService, there is a server for it.
 func (c *tigera) goesBack(bare map[string]testenv.Snapshot, before, flags []string) {
+	dangling := c.watchesAPIService()
 	c.takesBack(bare, before)
+	if seen := dangling(); seen != "" {
+		c.Errorf("projectcalico.org was still handed to a server that had gone: %s", seen)
+	}
+	if got := c.kubectl("get", "apiservice", "-o", "name"); strings.Contains(got, "projectcalico") {
+		c.Errorf("there still is an APIService: %s", got)
+	}
 	if now := c.apiServer(); !slices.Equal(now, flags) {
 		c.Errorf("kube-apiserver runs as\n%s\nit ran as\n%s", strings.Join(now, "\n"), strings.Join(flags, "\n"))
+	}
+}
+
+// watchesAPIService looks at the API until the function that it returns is called, which says what APIService it saw after its server had gone.
+// Meanwhile kube-apiserver may restart: a question that is not answered says nothing.
+func (c *tigera) watchesAPIService() (seen func() string) {
+	c.Helper()
+	ctx, stop := context.WithCancel(c.Context())
+	done := make(chan string, 1)
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			server, err := c.cluster.Kubectl(ctx, "-n", "kube-system", "get", "deployment", "cnx-apiserver", "--ignore-not-found", "-o", "name")
+			if err != nil || strings.TrimSpace(server) != "" {
+				continue
+			}
+			service, err := c.cluster.Kubectl(ctx, "get", "apiservice", "v3.projectcalico.org", "--ignore-not-found", "-o", "name")
+			if err == nil {
+				done <- strings.TrimSpace(service) // the server had gone before this was asked
+				return
+			}
+		}
+	}()
+	return func() string {
+		defer stop()
+		select {
+		case text := <-done:
+			return text
+		case <-time.After(time.Minute):
+			return "cannot tell: the API does not answer"
+		}
 	}
 }

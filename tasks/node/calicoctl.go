@@ -60,6 +60,15 @@ func (c calicoctl) get(ctx context.Context, id calicoID) (object, error) {
 	return nil, err
 }
 
+// lacksKind tells whether the datastore is a Kubernetes API that does not know the object's kind.
+func (c calicoctl) lacksKind(ctx context.Context, id calicoID) bool {
+	if id.isConfig() {
+		return false
+	}
+	said, err := c.call(ctx, nil, append([]string{"get"}, id.words()...)...)
+	return err != nil && strings.Contains(said, "the server could not find the requested resource")
+}
+
 // list reads the objects of a kind, or one of them.
 func (c calicoctl) list(ctx context.Context, id calicoID) ([]object, error) {
 	said, err := c.call(ctx, nil, append(append([]string{"get"}, id.words()...), "-o", "json")...)

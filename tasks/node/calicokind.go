@@ -34,13 +34,17 @@ func (calicoKind) meta(b tasks.Before) (calicoMeta, error) {
 	return m, nil
 }
 
-// State implements tasks.Restorer.
+// State implements tasks.Restorer. An object whose kind the datastore has no more counts as taken back: what removed the kind answers for it, and undoing
+// a run that made the kind too does that before it comes to what a host recorded.
 func (k calicoKind) State(ctx context.Context, b tasks.Before) (string, error) {
 	m, err := k.meta(b)
 	if err != nil {
 		return "", err
 	}
 	now, err := m.now(ctx)
+	if err == nil && now == nil && m.Ctl.lacksKind(ctx, m.ID) {
+		return b.Was, nil
+	}
 	return m.ID.word(now, m.Owned), err
 }
 
