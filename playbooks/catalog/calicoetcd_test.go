@@ -21,8 +21,9 @@ import (
 
 // Exit codes of calroll run, which are ansible-playbook's.
 const (
-	exitOK     = 0
-	exitFailed = 2
+	exitOK       = 0
+	exitDegraded = 1 // verify and doctor
+	exitFailed   = 2
 )
 
 // programDir holds calroll once a test has asked for it.
