@@ -15,8 +15,8 @@ import (
 
 // traces is what a host is compared by before an install and after an uninstall.
 var traces = testenv.Watch{
-	Paths:   append(slices.Clone(watched.Paths), "/var/log/calico", "/run/calico"),
-	Exclude: append(slices.Clone(watched.Exclude), "/var/lib/nodes"),
+	Paths:   append(slices.Clone(watched.Paths), "/run/calico"),
+	Exclude: watched.Exclude,
 	Units:   watched.Units, Sysctls: watched.Sysctls,
 	Links: true, Routes: true, Rules: true,
 }
@@ -88,7 +88,7 @@ func TestUninstallOfUnits(t *testing.T) {
 	c := newNetwork(t, 2)
 	first, second := c.lab.Hosts[0], c.lab.Hosts[1]
 	for _, h := range c.lab.Hosts { // something of others, which stays or comes back
-		c.sh(h, "mkdir -p /etc/cni/net.d && echo '{}' > /etc/cni/net.d/99-others.conf")
+		c.sh(h, "mkdir -p -m 755 /etc/cni /etc/cni/net.d && echo '{}' > /etc/cni/net.d/99-others.conf")
 	}
 	bare := c.pictures()
 	c.run(exitOK)
@@ -110,8 +110,8 @@ func TestUninstallOfUnits(t *testing.T) {
 	o := c.uninstalls(exitOK, "-e", `{"purge_data": true, "ack": ["purge_data"]}`)
 	c.alike(bare, "before the install")
 	for _, h := range c.lab.Hosts {
-		if got := c.sh(h, "docker ps -aq"); got != "" {
-			t.Errorf("%s still has the containers %s", h.Name, got)
+		if got := c.sh(h, "docker ps -aq; ls -d /var/log/calico /var/lib/calroll/calico-before 2>/dev/null || true"); got != "" {
+			t.Errorf("%s still has the containers or folders %s", h.Name, got)
 		}
 	}
 	if got := c.nodes(); len(got) > 0 {
