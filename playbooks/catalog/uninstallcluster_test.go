@@ -75,7 +75,7 @@ func (h *hosted) verifies() {
 	nodes := h.cluster.Nodes()
 	h.sh(nodes[0], "systemctl stop kubelet && ctr -n k8s.io tasks kill -a -s KILL $(ctr -n k8s.io containers ls | awk '$2 ~ /calico.node:/ {print $1}' | "+
 		"while read c; do ctr -n k8s.io tasks ls | awk -v c=$c '$1 == c && $3 == \"RUNNING\" {print c}'; done)")
-	h.eventually(nodes[0], time.Minute, "! pgrep -f 'calico-node -felix'")
+	h.eventually(nodes[0], time.Minute, "! pgrep -f 'calico-node [-]felix'")
 	h.names(h.looks("verify", exitFailed), "H-02 "+nodes[0].Name, "H-09 "+nodes[0].Name, "H-03 "+nodes[1].Name)
 	h.sh(nodes[0], "systemctl start kubelet")
 	h.eventually(nodes[0], 3*time.Minute, "curl -fsS http://127.0.0.1:9099/readiness")
