@@ -15,7 +15,7 @@ import (
 )
 
 const objects = `
-- hosts: node1
+- hosts: all
   gather_facts: false
   become: true
   module_defaults:

@@ -21,8 +21,9 @@ import (
 
 // Exit codes of calroll run, which are ansible-playbook's.
 const (
-	exitOK     = 0
-	exitFailed = 2
+	exitOK       = 0
+	exitDegraded = 1 // verify and doctor
+	exitFailed   = 2
 )
 
 // programDir holds calroll once a test has asked for it.
@@ -246,12 +247,12 @@ func TestCalicoEtcd(t *testing.T) {
 	first, second, third := c.lab.Hosts[0], c.lab.Hosts[1], c.lab.Hosts[2]
 	// Felix of the second host answers where nobody asks, so its health check fails.
 	write(t, filepath.Join(c.lab.Dir, "host_vars", second.Name+".yml"), "felix_env: {FELIX_HEALTHPORT: \"9199\"}\n")
-	c.run(exitFailed, "-e", after, "-e", "wait_felix_seconds=15")
+	failed := c.run(exitFailed, "-e", after, "-e", "wait_felix_seconds=15")
 	upgrade := c.lastRun()
 	c.same(installed, second, third)
 	for h, image := range map[*testenv.Host]string{first: "v3.28.5", second: "v3.28.4", third: "v3.28.4"} {
 		if got := c.sh(h, imageOf); !strings.HasSuffix(got, ":"+image) {
-			t.Errorf("%s runs %s after the failed upgrade, want %s", h.Name, got, image)
+			t.Errorf("%s runs %s after the failed upgrade, want %s:\n%s", h.Name, got, image, failed.text)
 		}
 	}
 	c.eventually(second, time.Minute, "curl -fsS http://127.0.0.1:9099/readiness")

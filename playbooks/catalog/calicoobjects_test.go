@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -155,24 +156,36 @@ func TestCalicoObjects(t *testing.T) {
 	}
 }
 
+// runs are the ids of all runs.
+func (b *objectsBed) runs() []string {
+	b.Helper()
+	entries, err := os.ReadDir(filepath.Join(b.dir, "state", "calroll", "runs"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var ids []string
+	for _, e := range entries {
+		ids = append(ids, e.Name())
+	}
+	return ids
+}
+
 // withoutReflectors: named no more, reflectors go the way that they came, and nothing is left to do; an undo of that brings them again.
 func (b *objectsBed) withoutReflectors() {
 	b.Helper()
 	vars := `{"felix_config": {"logSeverityScreen": "Warning"}, "pool_cidr": "10.5.0.0/16"}`
+	before := b.runs()
 	b.run(vars)
 	want := "replace BGPConfiguration default\nreplace Node node2\nreplace Node node3\nstatus\nstatus\nstatus\ndelete BGPPeer peer-to-rrs\ndelete BGPPeer rrs-to-rrs"
 	if got := b.calls(); got != want {
 		b.Errorf("without reflectors it wrote\n%s\nnot\n%s", got, want)
 	}
-	runs, err := os.ReadDir(filepath.Join(b.dir, "state", "calroll", "runs"))
-	if err != nil {
-		b.Fatal(err)
-	}
+	made := slices.DeleteFunc(b.runs(), func(id string) bool { return slices.Contains(before, id) }) // ids within a second have no order
 	b.run(vars)
 	if got := b.calls(); got != "" {
 		b.Errorf("the second run without reflectors wrote\n%s", got)
 	}
-	if out, err := b.calroll("rollback", runs[len(runs)-1].Name()); err != nil {
+	if out, err := b.calroll("rollback", made[0]); err != nil {
 		b.Errorf("rollback: %v\n%s", err, out)
 	}
 	want = "create BGPPeer rrs-to-rrs\ncreate BGPPeer peer-to-rrs\nreplace Node node3\nreplace Node node2\nreplace BGPConfiguration default"

@@ -239,6 +239,10 @@ var clusterCases = []gateCase{
 	{topic: "calicoctl", gate: "G-40 stop", facts: soundCluster("calicoctl", "3.27.0") + installed("hosted", "kdd", "networking", "calico", "3.28.5"), found: "calicoctl is 3.27.0, and the cluster has Calico 3.28.5", remedy: "install calicoctl 3.28.5",
 		open: [2]string{"", soundCluster("calicoctl", "3.28.5") + installed("hosted", "kdd", "networking", "calico", "3.28.5")}},
 
+	{topic: "uninstall", gate: "G-19 stop", facts: installed("operator", "kdd", "networking", "calico", "3.28.5"), found: "its operator", remedy: "Installation object", open: [2]string{"", installed("hosted", "kdd", "networking", "calico", "3.28.5")}},
+	{topic: "uninstall", gate: "uninstall ask", facts: "uninstall_losers: [default/a, default/b]\n", found: "2 pods would lose their network: default/a, default/b", remedy: "delete them", open: [2]string{"", "uninstall_losers: []\n"}},
+	{topic: "uninstall", gate: "purge_data ask", vars: "purge_data: true\n", found: "Calico keeps in the Kubernetes API", remedy: "leave purge_data out", open: [2]string{"purge_data: false\n", ""}},
+
 	{topic: "images", gate: "P-10 stop", vars: "image_registry: registry.internal:5000/\n", facts: "preflight_registry_answer: {results: [{failed: true}, {failed: true}]}\n",
 		found: "the host lacks the image registry.internal:5000/calico/node:v3.28.5, and the registry registry.internal:5000 does not answer", remedy: "preload",
 		open: [2]string{"", "preflight_registry_answer: {results: [{failed: true}, {failed: false, status: 401}]}\n"}},

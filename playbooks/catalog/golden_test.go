@@ -406,7 +406,7 @@ func TestUnitOfEachRuntime(t *testing.T) {
 // TestUnitThroughCalicoctl: node_runner calicoctl always names the image, for calicoctl's own default is latest.
 func TestUnitThroughCalicoctl(t *testing.T) {
 	got := rendered(t, "calico_node", "calico-node.service.j2", modernVars+"node_runner: calicoctl\ncalico_ip: 10.0.0.1/24\n")
-	want := "ExecStart=/usr/local/bin/calicoctl node run --init-system --node-image=docker.io/calico/node:v3.28.5 --name=node1 --backend=bird --ip=10.0.0.1/24 --config=/etc/calico/calicoctl.cfg\n"
+	want := "ExecStart=/usr/local/bin/calicoctl node run --init-system --node-image=docker.io/calico/node:v3.28.5 --name=node1 --backend=bird --ip=10.0.0.1/24 --no-default-ippools --config=/etc/calico/calicoctl.cfg\n"
 	if !strings.Contains(got, want) {
 		t.Errorf("want %s in\n%s", want, got)
 	}
