@@ -21,3 +21,15 @@ func TestLastOfOneSecond(t *testing.T) {
 		}
 	}
 }
+
+// TestIDsSortByTime: ids of runs that begin in one second are in the order in which they begin.
+func TestIDsSortByTime(t *testing.T) {
+	second := time.Date(2026, 11, 21, 9, 15, 2, 0, time.UTC)
+	for last, i := "", 0; i < 1000; i++ {
+		id := NewID(second.Add(time.Duration(i) * time.Millisecond))
+		if id <= last {
+			t.Fatalf("%s comes after %s", id, last)
+		}
+		last = id
+	}
+}
