@@ -111,7 +111,7 @@ func (h *hosted) keepsData(bare map[string]testenv.Snapshot) {
 	if testing.Verbose() {
 		h.Log(o.text)
 	}
-	h.inSteps(o.text, "Stop the controllers", "Take the node out of service]", "Stop calico/node on all nodes]", "Take Calico's files away", "Remove rights", "Remove Calico's kinds")
+	h.inSteps(o.text, "Remove the APIService", "Stop the controllers", "Take the node out of service]", "Stop calico/node on all nodes]", "Take Calico's files away", "Remove rights", "Remove Calico's kinds")
 	h.asBefore(bare, "before the install")
 	if got := h.kinds(); got != kinds {
 		h.Errorf("%d of %d kinds are left", got, kinds)
