@@ -1,11 +1,9 @@
 package catalog_test
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"gopkg.in/yaml.v3"
@@ -22,25 +20,17 @@ var otherModules = []string{"calico_resource", "calico_resource_info", "checks",
 
 // TestAnsibleReadsThePlaybooks: without calroll's own keywords the playbooks are Ansible's language, as ansible-core itself says.
 func TestAnsibleReadsThePlaybooks(t *testing.T) {
-	if _, err := exec.LookPath("ansible-playbook"); err != nil {
-		t.Fatal("ansible-playbook is missing: install the package ansible-core")
-	}
-	dir := t.TempDir()
-	walk(t, func(name string, text []byte) {
-		if strings.HasSuffix(name, ".yml") {
-			text = withoutOwn(t, name, text)
-		}
-		write(t, filepath.Join(dir, name), string(text))
-	})
+	modules := map[string]string{}
 	for _, m := range otherModules {
-		write(t, filepath.Join(dir, "library", m+".py"), "#!/usr/bin/python3\n")
+		modules[m] = "#!/usr/bin/python3\n"
 	}
+	dir := ansibleCatalog(t, modules)
 	args := []string{"--syntax-check", "-i", "kube_control_plane,kube_node,dcos_agent,dcos_agent_public,"}
 	for _, name := range loader(expr.New(expr.Options{})).Catalog() {
 		args = append(args, filepath.Join(dir, name, playbooks.PlaybookFile))
 	}
 	cmd := exec.Command("ansible-playbook", args...)
-	cmd.Env = append(os.Environ(), "ANSIBLE_ROLES_PATH="+filepath.Join(dir, "roles"), "ANSIBLE_LIBRARY="+filepath.Join(dir, "library"), "ANSIBLE_HOME="+t.TempDir())
+	cmd.Env = ansibleEnv(t, dir)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("ansible-playbook --syntax-check: %v\n%s", err, out)
 	}
