@@ -85,6 +85,17 @@ func pool(name, cidr, ipip, vxlan string) string {
 	return fmt.Sprintf("{metadata: {name: %s}, spec: {cidr: %s, ipipMode: %s, vxlanMode: %s}}", name, cidr, ipip, vxlan)
 }
 
+// nodeCPUs is the cluster whose first node has so many CPUs, and so many for pods.
+func nodeCPUs(capacity, allocatable string) string {
+	first := fmt.Sprintf("{metadata: {name: node1}, status: {capacity: {cpu: %q}, allocatable: {cpu: %s}}}", capacity, allocatable)
+	return "kube_nodes: [" + first + ", " + nodeFact("node2", "") + "]\n"
+}
+
+// proxyConfig is the ConfigMap that kubeadm gives kube-proxy.
+func proxyConfig(mode string) string {
+	return "kube_configmaps: {kube-proxy: {config.conf: 'mode: " + mode + "'}, extension-apiserver-authentication: {requestheader-client-ca-file: pem}, calico-config: {}}\n"
+}
+
 func installed(mode, datastore, option, product, version string) string {
 	return fmt.Sprintf("kube_installed: {mode: %q, datastore: %q, option: %q, product: %q, version: %q}\n", mode, datastore, option, product, version)
 }
@@ -127,6 +138,10 @@ var (
 
 var clusterCases = []gateCase{
 	{topic: "cluster", gate: "G-25 stop", facts: "kube_error: \"x509: unknown authority\"\nkube_nodes: []\nkube_flags_of: {}\nkube_flags: {}\n", found: "/etc/kubernetes/admin.conf on node1: x509: unknown authority", remedy: "set kubeconfig_admin"},
+	{topic: "cluster", gate: "G-25 stop", facts: "kube_rights: false\n", found: "may not do everything", remedy: "cluster-admin"},
+	{topic: "cluster", gate: "P-11 warn", facts: nodeCPUs("4", "200m"), found: "has 0.2 CPUs for pods", remedy: "may not be started", open: [2]string{"", nodeCPUs("1", "250m")}},
+	{topic: "cluster", gate: "P-11 warn", vars: "mode: integrated\n", facts: nodeCPUs("2", "1800m"), found: "keeps back 0.2 CPUs", remedy: "--kube-reserved=cpu=250m",
+		open: [2]string{"mode: integrated\n", nodeCPUs("2", "1750m")}},
 	{topic: "cluster", gate: "G-07 stop", facts: "calico_nodename: node7\nnode2: {calico_nodename: node1}\n" + nodeFacts("192.168.0.0/24"), found: "no node node7; it has node1", remedy: "set nodename"},
 	{topic: "cluster", gate: "G-07 stop", facts: nodeFacts("192.168.0.0/24", "192.168.1.0/24", "192.168.2.0/24"), found: "the nodes node3 are no hosts", remedy: "add them to the inventory",
 		open: [2]string{"ansible_limit: node1\n", nodeFacts("192.168.0.0/24", "192.168.1.0/24", "192.168.2.0/24")}},
@@ -135,6 +150,8 @@ var clusterCases = []gateCase{
 	{topic: "cluster", gate: "P-15 stop", facts: flags("secure-port: '0'", allocating), found: "--secure-port=0", remedy: "secure port", open: [2]string{"", flags("v: '2'", allocating)}},
 	{topic: "cluster", gate: "P-16 stop", facts: soundCluster("kubeproxy_argv", "kube-proxy --proxy-mode=nftables"), found: "kube-proxy uses nftables", remedy: "Calico 3.29",
 		open: [2]string{"calico_version: v3.29.1\n", soundCluster("kubeproxy_argv", "kube-proxy --proxy-mode=nftables")}},
+	{topic: "cluster", gate: "P-16 stop", facts: proxyConfig("nftables"), found: "kube-proxy uses nftables", open: [2]string{"", proxyConfig("ipvs")}},
+	{topic: "cluster", gate: "P-16 stop", facts: soundCluster("kubeproxy_mode", "nftables", "kubeproxy_argv", "kube-proxy --proxy-mode=iptables"), found: "kube-proxy uses nftables"},
 
 	{topic: "installed", gate: "G-12 stop", facts: installed("hosted", "etcd", "networking", "calico", "3.28.5"), found: "keeps its data in etcd, and the Kubernetes API", remedy: "datastore-migrate",
 		open: [2]string{"", installed("hosted", "kdd", "networking", "calico", "3.27.0")}},

@@ -104,6 +104,7 @@ var hostCases = []struct{ gate, vars, facts, says string }{
 	{"P-19 warn", "with_kubernetes: true\nkubeconfig: /k\n", found("forward", "DROP"), "FORWARD"},
 	{"P-05 stop", "image_registry: \"<registry>/\"\n", soundHost, "have placeholders: <registry>/"},
 	{"P-19 warn", "", found("selinux", "Enforcing"), "SELinux is enforcing"},
+	{"P-19 warn", "", found("iptables_mixed", "yes"), "rules of iptables-legacy and of iptables-nft"},
 	{"P-20 stop", "", found("busy_179", "yes"), "179 (BGP)"},
 	{"P-20 stop", "pool_encap: vxlan-always\nnetworking_backend: vxlan\n", found("vxlan_ports", "other:4789 vxlan.calico:4789"), "the device other:4789 has"},
 	{"P-20 warn", "", found("busy_5473", "yes", "busy_9091", "yes"), "listens on TCP 5473, 9091"},
