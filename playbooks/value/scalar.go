@@ -15,7 +15,6 @@ import (
 // The implicit types of YAML 1.1 as PyYAML resolves them (its resolver's expressions, carried over in meaning): the
 // first that matches a plain scalar gives its type; everything else is a string. 0o17 and 1e5 are strings there.
 var (
-	boolText  = regexp.MustCompile(`^(?:yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$`)
 	floatText = regexp.MustCompile(`^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?` +
 		`|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?` +
 		`|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*` +
@@ -26,7 +25,6 @@ var (
 		`|[-+]?(?:0|[1-9][0-9_]*)` +
 		`|[-+]?0x[0-9a-fA-F_]+` +
 		`|[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+)$`)
-	nullText = regexp.MustCompile(`^(?:~|null|Null|NULL|)$`)
 	timeText = regexp.MustCompile(`^(?:[0-9]{4}-[0-9]{2}-[0-9]{2}` +
 		`|[0-9]{4}-[0-9][0-9]?-[0-9][0-9]?(?:[Tt]|[ \t]+)[0-9][0-9]?:[0-9]{2}:[0-9]{2}(?:\.[0-9]*)?` +
 		`(?:[ \t]*(?:Z|[-+][0-9][0-9]?(?::[0-9]{2})?))?)$`)
@@ -37,21 +35,27 @@ var (
 
 // plainTag is the type that PyYAML gives an untagged plain scalar.
 func plainTag(text string) string {
-	switch {
-	case nullText.MatchString(text):
+	switch text {
+	case "", "~", "null", "Null", "NULL":
 		return "!!null"
-	case boolText.MatchString(text):
+	case "yes", "Yes", "YES", "no", "No", "NO", "true", "True", "TRUE", "false", "False", "FALSE", "on", "On", "ON", "off", "Off", "OFF":
 		return "!!bool"
+	case "=":
+		return "!!value"
+	case "<<":
+		return "!!merge"
+	}
+	// Every other type begins with one of these; most scalars are words, and expressions take their time.
+	if !strings.ContainsRune("+-.0123456789", rune(text[0])) {
+		return "!!str"
+	}
+	switch {
 	case intText.MatchString(text):
 		return "!!int"
 	case floatText.MatchString(text):
 		return "!!float"
 	case timeText.MatchString(text):
 		return "!!timestamp"
-	case text == "=":
-		return "!!value"
-	case text == "<<":
-		return "!!merge"
 	}
 	return "!!str"
 }
