@@ -106,6 +106,16 @@ func (h *hosted) apply(objects string) {
 	}
 }
 
+// says demands words of a run.
+func (h *hosted) says(o outcome, words ...string) {
+	h.Helper()
+	for _, want := range words {
+		if !strings.Contains(o.text, want) {
+			h.Errorf("the run does not say %q:\n%s", want, o.text)
+		}
+	}
+}
+
 // settles: a playbook that has nothing to do changes nothing.
 func (h *hosted) settles(name string, args ...string) {
 	h.Helper()
@@ -125,6 +135,9 @@ func (h *hosted) playbook(code int, name string, args ...string) outcome {
 	}
 	return o
 }
+
+// opsTyphaBack is said when Typha does not get on with the nodes.
+const opsTyphaBack = "TASK [calico_roll : Put Typha back until the nodes have changed]"
 
 // probes are the addresses of pods that stay on their nodes, by node, each of which keeps asking the others.
 type probes map[string]string
@@ -192,6 +205,9 @@ func (h *hosted) runsOn(version string) {
 			h.Errorf("%s runs %s, want %s", node, image, version)
 		}
 	}
+	if got := h.kubectl("-n", "kube-system", "get", "deployments", "-o", "jsonpath={.items[*].spec.template.spec.containers[0].image}"); strings.Count(got, ":"+version) != 2 {
+		h.Errorf("Typha and the controllers are %s, want %s", got, version)
+	}
 	if err := h.cluster.WaitReady(h.Context()); err != nil {
 		h.Error(err)
 	}
@@ -229,6 +245,7 @@ func (h *hosted) upgrades(p probes) {
 	if testing.Verbose() {
 		h.Log(o.text)
 	}
+	h.says(o, opsTyphaBack)
 	h.runsOn(opsTo)
 	h.oneAfterTheOther(p, began)
 	if now := h.kubectl("get", "pods", "-l", "app=web", "-o", "name"); now == moved {
@@ -294,10 +311,9 @@ func (h *hosted) breaksUpgrade(p probes) {
 	if testing.Verbose() {
 		h.Log(o.text)
 	}
-	for _, want := range []string{"cannot upgrade " + second.Name + " to " + opsTo, "Every node is back at " + opsFrom} {
-		if !strings.Contains(o.text, want) {
-			h.Errorf("the run does not say %q:\n%s", want, o.text)
-		}
+	h.says(o, "cannot upgrade "+second.Name+" to "+opsTo, "Every node is back at "+opsFrom)
+	if strings.Contains(o.text, opsTyphaBack) {
+		h.Error("Typha went back before the nodes changed, although it is what it should be")
 	}
 	h.runsOn(opsFrom)
 	h.oneAfterTheOther(p, began)
@@ -307,6 +323,7 @@ func (h *hosted) breaksUpgrade(p probes) {
 func (h *hosted) refusesToRemove() {
 	h.Helper()
 	nodes := h.cluster.Nodes()
+	typha := strings.Fields(h.kubectl("-n", "kube-system", "get", "pods", "-l", "k8s-app=calico-typha", "-o", "jsonpath={.items[*].spec.nodeName}"))
 	for _, c := range []struct {
 		says string
 		args []string
@@ -314,11 +331,9 @@ func (h *hosted) refusesToRemove() {
 		{"with --limit", nil},
 		{"belongs to the control plane", []string{"--limit", h.cluster.Control.Name}},
 		{"G-23 stop on the cluster:", []string{"--limit", nodes[2].Name, "-e", fmt.Sprintf(`{"rr_hosts": [%q, %q]}`, nodes[1].Name, nodes[2].Name)}},
+		{"G-21 stop on the cluster:", []string{"--limit", strings.Join(typha, ",")}},
 	} {
-		o := h.playbook(exitFailed, "node-remove", c.args...)
-		if !strings.Contains(o.text, c.says) {
-			h.Errorf("the run does not say %q:\n%s", c.says, o.text)
-		}
+		h.says(h.playbook(exitFailed, "node-remove", c.args...), c.says)
 	}
 	h.runsOn(opsFrom)
 }
@@ -331,11 +346,7 @@ func (h *hosted) leavesWhatStays() {
 	h.kubectl("rollout", "status", "deployment/stay", "--timeout", "3m")
 	before := h.left(host)
 	o := h.playbook(exitFailed, "node-remove", "--limit", host.Name, "-e", "drain_timeout_seconds=5")
-	for _, want := range []string{"cannot take " + host.Name + " out of service", "The disruption budget stay needs 1 healthy pods and has 1 currently", "takes pods again"} {
-		if !strings.Contains(o.text, want) {
-			h.Errorf("the run does not say %q:\n%s", want, o.text)
-		}
-	}
+	h.says(o, "cannot take "+host.Name+" out of service", "The disruption budget stay needs 1 healthy pods and has 1 currently", "takes pods again")
 	if testing.Verbose() {
 		h.Log(o.text)
 	}
