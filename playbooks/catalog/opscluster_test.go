@@ -20,7 +20,7 @@ import (
 var opsTo, opsFrom = site.Versions[0], site.Versions[1]
 
 // opsSettings go with every run: nobody serves the release's files here, and a drain need not wait for pods that hang.
-var opsSettings = []string{"-e", "pool_encap=off", "-e", "with_calicoctl=false", "-e", "drain_grace_seconds=10"}
+var opsSettings = []string{"-e", "pool_encap=off", "-e", "with_calicoctl=false", "-e", "typha=on", "-e", "drain_grace_seconds=10"}
 
 // opsWork are pods that stay where they are, one on each node, and pods that a drain moves, one after the other.
 const opsWork = `
@@ -53,8 +53,29 @@ metadata: {name: web, namespace: default}
 spec: {minAvailable: 1, selector: {matchLabels: {app: web}}}
 `
 
-// TestOperations upgrades a running cluster while pods on every pair of nodes keep asking each other, breaks an upgrade on the second node, takes a
-// node away and has it join again.
+// opsStay is a pod that a drain of its node may not move.
+const opsStay = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: stay, namespace: default}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: stay}}
+  template:
+    metadata: {labels: {app: stay}}
+    spec:
+      nodeSelector: {kubernetes.io/hostname: NODE}
+      terminationGracePeriodSeconds: 1
+      containers: [{name: pod, image: IMAGE, imagePullPolicy: Never}]
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: stay, namespace: default}
+spec: {minAvailable: 1, selector: {matchLabels: {app: stay}}}
+`
+
+// TestOperations takes a running cluster with Typha to a newer release while pods on every pair of nodes keep asking each other: first it breaks on the
+// second node and goes back, then Typha breaks and has to wait for the nodes. The upgrade is taken back by hand, a node goes, and joins again.
 func TestOperations(t *testing.T) {
 	exe, err := program()
 	if err != nil {
@@ -62,18 +83,47 @@ func TestOperations(t *testing.T) {
 	}
 	c := kube.ForTest(t, kube.Options{Kubelets: []kube.Kubelet{kube.Containerd, kube.Containerd, kube.Containerd}, Calico: site.Versions})
 	h := &hosted{&network{T: t, lab: c.Lab, exe: exe}, c}
-	h.playbook(exitOK, "calico-kdd", "-e", "calico_version="+opsFrom)
-	if err := c.Apply(t.Context(), strings.ReplaceAll(opsWork, "IMAGE", artifacts.ImageTag(artifacts.PodImage, ""))); err != nil {
-		t.Fatal(err)
-	}
+	h.playbook(exitOK, "calico-kdd", "-e", "calico_version="+opsFrom, "--skip-tags", "S-30")
+	h.apply(opsWork)
 	h.kubectl("rollout", "status", "daemonset/probe", "--timeout", "3m")
 	h.kubectl("rollout", "status", "deployment/web", "--timeout", "3m")
 	p := h.probe()
-	_ = t.Run("upgrade", func(t *testing.T) { h.in(t).upgrades(p) }) &&
-		t.Run("broken upgrade", func(t *testing.T) { h.in(t).breaksUpgrade(p) }) &&
+	_ = t.Run("broken upgrade", func(t *testing.T) { h.in(t).breaksUpgrade(p) }) &&
+		t.Run("upgrade", func(t *testing.T) { h.in(t).upgrades(p) }) &&
+		t.Run("once more", func(t *testing.T) { h.in(t).settles("upgrade", "-e", "to_version="+opsTo) }) &&
+		t.Run("rollback", func(t *testing.T) { h.in(t).takesUpgradeBack(p) }) &&
 		t.Run("refusals", func(t *testing.T) { h.in(t).refusesToRemove() }) &&
+		t.Run("disruption budget", func(t *testing.T) { h.in(t).leavesWhatStays() }) &&
 		t.Run("node-remove", func(t *testing.T) { h.in(t).removesNode() }) &&
 		t.Run("node-add", func(t *testing.T) { h.in(t).addsNode() })
+}
+
+// apply makes objects, whose pods have the image of all pods here.
+func (h *hosted) apply(objects string) {
+	h.Helper()
+	if err := h.cluster.Apply(h.Context(), strings.ReplaceAll(objects, "IMAGE", artifacts.ImageTag(artifacts.PodImage, ""))); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// says demands words of a run.
+func (h *hosted) says(o outcome, words ...string) {
+	h.Helper()
+	for _, want := range words {
+		if !strings.Contains(o.text, want) {
+			h.Errorf("the run does not say %q:\n%s", want, o.text)
+		}
+	}
+}
+
+// settles: a playbook that has nothing to do changes nothing. The network was tried with pods just before.
+func (h *hosted) settles(name string, args ...string) {
+	h.Helper()
+	for host, changed := range h.playbook(exitOK, name, append(args, "--skip-tags", "S-30")...).changed() {
+		if changed != "0" {
+			h.Errorf("the second run of %s changed %s: %s tasks", name, host, changed)
+		}
+	}
 }
 
 // playbook carries a playbook out and demands an exit code.
@@ -85,6 +135,9 @@ func (h *hosted) playbook(code int, name string, args ...string) outcome {
 	}
 	return o
 }
+
+// opsTyphaBack is said when Typha does not get on with the nodes.
+const opsTyphaBack = "TASK [calico_roll : Put Typha back until the nodes have changed]"
 
 // probes are the addresses of pods that stay on their nodes, by node, each of which keeps asking the others.
 type probes map[string]string
@@ -152,6 +205,9 @@ func (h *hosted) runsOn(version string) {
 			h.Errorf("%s runs %s, want %s", node, image, version)
 		}
 	}
+	if got := h.kubectl("-n", "kube-system", "get", "deployments", "-o", "jsonpath={.items[*].spec.template.spec.containers[0].image}"); strings.Count(got, ":"+version) != 2 {
+		h.Errorf("Typha and the controllers are %s, want %s", got, version)
+	}
 	if err := h.cluster.WaitReady(h.Context()); err != nil {
 		h.Error(err)
 	}
@@ -163,24 +219,63 @@ func (h *hosted) runsOn(version string) {
 	}
 }
 
-// upgrades rolls the cluster to the newer release.
+// spoil gives a host what is no Calico under the name of an image, and mend takes that back.
+func spoil(image string) string {
+	return "set -e\nctr -n k8s.io images tag --force docker.io/" + image + " kept/" + image +
+		"\nctr -n k8s.io images tag --force docker.io/" + artifacts.ImageTag(artifacts.PodImage, "") + " docker.io/" + image
+}
+
+func mend(image string) string {
+	return "ctr -n k8s.io images tag --force kept/" + image + " docker.io/" + image
+}
+
+// upgrades rolls the cluster to the newer release. Its Typha does not start at first, so that it has to wait for the nodes.
 func (h *hosted) upgrades(p probes) {
 	h.Helper()
-	began, moved := time.Now(), h.kubectl("get", "pods", "-l", "app=web", "-o", "name")
-	o := h.playbook(exitOK, "upgrade", "-e", "to_version="+opsTo)
+	began, moved, typha := time.Now(), h.kubectl("get", "pods", "-l", "app=web", "-o", "name"), artifacts.ImageTag(artifacts.TyphaImage, opsTo)
+	for _, node := range h.cluster.Nodes() {
+		h.sh(node, spoil(typha))
+	}
+	mended := make(chan error, 1)
+	go func() { mended <- h.mendTypha(typha) }()
+	o := h.playbook(exitOK, "upgrade", "-e", "to_version="+opsTo, "-e", "upgrade_typha_order=typha-first", "-e", "wait_rollout_seconds=45")
+	if err := <-mended; err != nil {
+		h.Fatal(err)
+	}
 	if testing.Verbose() {
 		h.Log(o.text)
 	}
+	h.says(o, opsTyphaBack)
 	h.runsOn(opsTo)
 	h.oneAfterTheOther(p, began)
 	if now := h.kubectl("get", "pods", "-l", "app=web", "-o", "name"); now == moved {
 		h.Error("no pod was moved: nothing was drained")
 	}
-	for host, changed := range h.playbook(exitOK, "upgrade", "-e", "to_version="+opsTo).changed() {
-		if changed != "0" {
-			h.Errorf("the second run changed %s: %s tasks", host, changed)
+}
+
+// mendTypha waits until Typha has gone to the newer release and back, and then has its image be what it says.
+func (h *hosted) mendTypha(image string) error {
+	for _, release := range []string{opsTo, opsFrom} {
+		is := "--for=jsonpath={.spec.template.spec.containers[0].image}=docker.io/" + artifacts.ImageTag(artifacts.TyphaImage, release)
+		if _, err := h.cluster.Kubectl(h.Context(), "-n", "kube-system", "wait", "deployment/calico-typha", is, "--timeout", "5m"); err != nil {
+			return err
 		}
 	}
+	for _, node := range h.cluster.Nodes() {
+		if _, err := node.Sh(h.Context(), mend(image)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takesUpgradeBack goes back by hand: the run before the last one was the upgrade, the last one changed nothing.
+func (h *hosted) takesUpgradeBack(p probes) {
+	h.Helper()
+	began := time.Now()
+	h.rollback(h.runs()[len(h.runs())-2])
+	h.runsOn(opsFrom)
+	h.oneAfterTheOther(p, began)
 }
 
 // oneAfterTheOther tells what was lost in all and while each node changed, and demands that it is nothing.
@@ -206,19 +301,19 @@ func (h *hosted) oneAfterTheOther(p probes, began time.Time) {
 	}
 }
 
-// breaksUpgrade goes back by hand, and then upgrades with a new release that is none on the second node.
+// breaksUpgrade upgrades with a new release that is none on the second node.
 func (h *hosted) breaksUpgrade(p probes) {
 	h.Helper()
-	h.rollback(h.runs()[len(h.runs())-2]) // the second run changed nothing
-	h.runsOn(opsFrom)
-	began := time.Now()
-	second := h.cluster.Nodes()[1]
-	h.sh(second, "ctr -n k8s.io images tag --force docker.io/"+artifacts.ImageTag(artifacts.PodImage, "")+" docker.io/"+artifacts.ImageTag(artifacts.NodeImage, opsTo))
+	began, second, image := time.Now(), h.cluster.Nodes()[1], artifacts.ImageTag(artifacts.NodeImage, opsTo)
+	h.sh(second, spoil(image))
 	o := h.playbook(exitFailed, "upgrade", "-e", "to_version="+opsTo, "-e", "on_error=rollback")
-	for _, want := range []string{"cannot upgrade " + second.Name + " to " + opsTo, "Every node is back at " + opsFrom} {
-		if !strings.Contains(o.text, want) {
-			h.Errorf("the run does not say %q:\n%s", want, o.text)
-		}
+	h.sh(second, mend(image))
+	if testing.Verbose() {
+		h.Log(o.text)
+	}
+	h.says(o, "cannot upgrade "+second.Name+" to "+opsTo, "Every node is back at "+opsFrom)
+	if strings.Contains(o.text, opsTyphaBack) {
+		h.Error("Typha went back before the nodes changed, although it is what it should be")
 	}
 	h.runsOn(opsFrom)
 	h.oneAfterTheOther(p, began)
@@ -228,6 +323,7 @@ func (h *hosted) breaksUpgrade(p probes) {
 func (h *hosted) refusesToRemove() {
 	h.Helper()
 	nodes := h.cluster.Nodes()
+	typha := strings.Fields(h.kubectl("-n", "kube-system", "get", "pods", "-l", "k8s-app=calico-typha", "-o", "jsonpath={.items[*].spec.nodeName}"))
 	for _, c := range []struct {
 		says string
 		args []string
@@ -235,13 +331,38 @@ func (h *hosted) refusesToRemove() {
 		{"with --limit", nil},
 		{"belongs to the control plane", []string{"--limit", h.cluster.Control.Name}},
 		{"G-23 stop on the cluster:", []string{"--limit", nodes[2].Name, "-e", fmt.Sprintf(`{"rr_hosts": [%q, %q]}`, nodes[1].Name, nodes[2].Name)}},
+		{"G-21 stop on the cluster:", []string{"--limit", strings.Join(typha, ",")}},
 	} {
-		o := h.playbook(exitFailed, "node-remove", c.args...)
-		if !strings.Contains(o.text, c.says) {
-			h.Errorf("the run does not say %q:\n%s", c.says, o.text)
-		}
+		h.says(h.playbook(exitFailed, "node-remove", c.args...), c.says)
 	}
 	h.runsOn(opsFrom)
+}
+
+// leavesWhatStays has a pod on the third node that a disruption budget holds: the node keeps its place, and the pod.
+func (h *hosted) leavesWhatStays() {
+	h.Helper()
+	host := h.cluster.Nodes()[2]
+	h.apply(strings.ReplaceAll(opsStay, "NODE", host.Name))
+	h.kubectl("rollout", "status", "deployment/stay", "--timeout", "3m")
+	before := h.left(host)
+	o := h.playbook(exitFailed, "node-remove", "--limit", host.Name, "-e", "drain_timeout_seconds=5")
+	h.says(o, "cannot take "+host.Name+" out of service", "The disruption budget stay needs 1 healthy pods and has 1 currently", "takes pods again")
+	if testing.Verbose() {
+		h.Log(o.text)
+	}
+	if now := h.left(host); now != before {
+		h.Errorf("%s had\n%s\nand has now\n%s", host.Name, before, now)
+	}
+	h.runsOn(opsFrom)
+	h.kubectl("delete", "deployment/stay", "poddisruptionbudget/stay", "--cascade=foreground", "--timeout", "1m")
+}
+
+// left is what a host and the API have of a node that nobody took away, without what comes and goes with pods that move.
+func (h *hosted) left(host *testenv.Host) string {
+	h.Helper()
+	return h.kubectl("get", "pods", "-l", "app in (probe, stay)", "-o", "name", "--field-selector", "spec.nodeName="+host.Name) + "\n" +
+		h.kubectl("get", "node", host.Name, "-o", `jsonpath={.metadata.uid} {.metadata.annotations.calroll\.io/cordoned-by} {.spec}`) + "\n" +
+		h.sh(host, "systemctl is-active kubelet; find /etc/cni /opt/cni /var/lib/calico /etc/sysctl.d | sort")
 }
 
 // removesNode takes the third node away, and looks for what is left of it.
@@ -285,11 +406,7 @@ func (h *hosted) addsNode() {
 	}
 	h.runsOn(opsFrom)
 	h.reach(" proto bird")
-	for who, changed := range h.playbook(exitOK, "node-add", "--limit", host.Name).changed() {
-		if changed != "0" {
-			h.Errorf("the second run changed %s: %s tasks", who, changed)
-		}
-	}
+	h.settles("node-add", "--limit", host.Name)
 }
 
 // formerLife puts Calico's files of another node on a host.

@@ -271,21 +271,38 @@ func (n *draining) evict(ctx context.Context, p *unstructured.Unstructured, unma
 			return err
 		}
 	}
-	var last error
+	var refused error
 	err := poll(ctx, limit, sleep, func() (bool, error) {
-		last = n.push(ctx, p)
-		if apierrors.IsNotFound(last) {
-			last = nil
-		}
-		if apierrors.IsTooManyRequests(last) {
+		err := n.push(ctx, p)
+		refused = nil
+		switch {
+		case apierrors.IsNotFound(err):
+			return true, nil
+		case apierrors.IsTooManyRequests(err):
+			refused = err
 			return false, nil
 		}
-		return true, last
+		return true, err
 	}, "a disruption budget does not allow it")
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("Failed to delete pod %s/%s due to: %w", p.GetNamespace(), p.GetName(), errors.Join(err, skipSame(err, last)))
+	return fmt.Errorf("Failed to delete pod %s/%s due to: %w%s", p.GetNamespace(), p.GetName(), err, budgetOf(refused))
+}
+
+// budgetOf says which disruption budget refused an eviction, and what that wants.
+func budgetOf(refused error) string {
+	var said apierrors.APIStatus
+	if !errors.As(refused, &said) {
+		return ""
+	}
+	text := ": " + said.Status().Message
+	if d := said.Status().Details; d != nil {
+		for _, c := range d.Causes {
+			text += " " + c.Message
+		}
+	}
+	return text
 }
 
 func (n *draining) push(ctx context.Context, p *unstructured.Unstructured) error {

@@ -67,8 +67,14 @@ func (w *kubeWait) waitFor(ctx context.Context, k *kube, r resource, d definitio
 	return o, &seconds, err
 }
 
-// explainWait adds the conditions that say why an object is not ready.
+// explainWait adds how far an object's pods are, and the conditions that say why it is not ready.
 func explainWait(o *unstructured.Unstructured, err error) error {
+	switch o.GetKind() {
+	case "Deployment":
+		err = fmt.Errorf("%w; %d of %d pods are new, %d available", err, number(o, "status", "updatedReplicas"), number(o, "spec", "replicas"), number(o, "status", "availableReplicas"))
+	case "DaemonSet":
+		err = fmt.Errorf("%w; %d of %d pods are new, %d available", err, number(o, "status", "updatedNumberScheduled"), number(o, "status", "desiredNumberScheduled"), number(o, "status", "numberAvailable"))
+	}
 	conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
 	for _, c := range conditions {
 		m, _ := c.(map[string]any)
