@@ -75,7 +75,7 @@ func newTigera(t *testing.T) *tigera {
 		t.Fatal(err)
 	}
 	cluster := kube.ForTest(t, kube.Options{Kubelets: []kube.Kubelet{kube.Containerd}, ControlNode: true, CNX: true})
-	c := &tigera{hosted: &hosted{&network{T: t, lab: cluster.Lab, exe: exe}, cluster}}
+	c := &tigera{hosted: &hosted{network: &network{T: t, lab: cluster.Lab, exe: exe}, cluster: cluster}}
 	c.kubectl("taint", "node", cluster.Control.Name, "node-role.kubernetes.io/control-plane=:NoSchedule")
 	for _, h := range cluster.Lab.Hosts {
 		for _, image := range cnxImages {

@@ -17,16 +17,22 @@ import (
 type hosted struct {
 	*network
 	cluster *kube.Cluster
+	rules   bool // pictures of the hosts have the rules of iptables too
 }
 
 func newHosted(t *testing.T, kubelets ...kube.Kubelet) *hosted {
+	t.Helper()
+	return newHostedWith(t, kube.Options{Kubelets: kubelets})
+}
+
+func newHostedWith(t *testing.T, o kube.Options) *hosted {
 	t.Helper()
 	exe, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := kube.ForTest(t, kube.Options{Kubelets: kubelets})
-	return &hosted{&network{T: t, lab: c.Lab, exe: exe}, c}
+	c := kube.ForTest(t, o)
+	return &hosted{network: &network{T: t, lab: c.Lab, exe: exe}, cluster: c}
 }
 
 // kdd carries calico-kdd out and demands an exit code.
@@ -59,15 +65,27 @@ var hostedWatch = testenv.Watch{
 
 func (h *hosted) pictures() map[string]testenv.Snapshot {
 	h.Helper()
+	watch := hostedWatch
+	watch.Rules = h.rules
 	all := map[string]testenv.Snapshot{}
 	for _, host := range h.lab.Hosts {
-		s, err := host.Snapshot(h.Context(), hostedWatch)
+		s, err := host.Snapshot(h.Context(), watch)
 		if err != nil {
 			h.Fatal(err)
 		}
 		all[host.Name] = s
 	}
 	return all
+}
+
+// asBefore compares the hosts with what they were.
+func (h *hosted) asBefore(before map[string]testenv.Snapshot, when string) {
+	h.Helper()
+	for name, now := range h.pictures() {
+		if diff := before[name].Diff(now); len(diff) > 0 {
+			h.Errorf("%s is not as it was %s:\n  %s", name, when, strings.Join(diff, "\n  "))
+		}
+	}
 }
 
 // objects are the objects of the kinds that the playbook makes, and those kinds themselves.
@@ -82,9 +100,11 @@ func (h *hosted) objects() []string {
 func TestCalicoKDD(t *testing.T) {
 	h := newHosted(t, kube.Containerd, kube.Containerd, kube.Containerd)
 	bare, before := h.pictures(), h.objects()
-	ok := t.Run("BGP", func(t *testing.T) { h.in(t).carries("off", " proto bird") }) &&
+	ok := t.Run("BGP", func(t *testing.T) { h.in(t).carries("calico-node", " proto bird", "-e", "pool_encap=off") }) &&
 		t.Run("back", func(t *testing.T) { h.in(t).takesBack(bare, before) }) &&
-		t.Run("VXLAN", func(t *testing.T) { h.in(t).carries("vxlan-always", " dev vxlan.calico ") })
+		t.Run("VXLAN", func(t *testing.T) {
+			h.in(t).carries("calico-node", " dev vxlan.calico ", "-e", "pool_encap=vxlan-always")
+		})
 	if ok {
 		t.Run("nothing is there", func(t *testing.T) { h.in(t).takesBack(bare, before) })
 	}
@@ -94,11 +114,11 @@ func TestCalicoKDD(t *testing.T) {
 func (h *hosted) in(t *testing.T) *hosted {
 	n := *h.network
 	n.T = t
-	return &hosted{&n, h.cluster}
+	return &hosted{&n, h.cluster, h.rules}
 }
 
-// carries installs Calico and looks at the network without calroll.
-func (h *hosted) carries(encap, route string) {
+// carries installs Calico, whose DaemonSet has that name, and looks at the network without calroll.
+func (h *hosted) carries(daemonset, route string, settings ...string) {
 	h.Helper()
 	node, err := h.cluster.Node(h.Context(), h.cluster.Nodes()[0].Name)
 	if err != nil {
@@ -107,7 +127,7 @@ func (h *hosted) carries(encap, route string) {
 	if s := node.Condition("Ready").Status; s != "False" {
 		h.Errorf("the node is Ready=%s before there is a network", s)
 	}
-	settings := []string{"-e", "pool_encap=" + encap, "-e", "with_calicoctl=false"} // nobody serves the release's files here
+	settings = append(settings, "-e", "with_calicoctl=false") // nobody serves the release's files here
 	o := h.kdd(exitOK, settings...)
 	if testing.Verbose() {
 		h.Log(o.text)
@@ -115,7 +135,7 @@ func (h *hosted) carries(encap, route string) {
 	if err := h.cluster.WaitReady(h.Context()); err != nil {
 		h.Fatal(err)
 	}
-	h.inOrder()
+	h.inOrder(daemonset)
 	for host, changed := range h.kdd(exitOK, settings...).changed() {
 		if changed != "0" {
 			h.Errorf("the second run changed %s: %s tasks", host, changed)
@@ -125,12 +145,12 @@ func (h *hosted) carries(encap, route string) {
 }
 
 // inOrder looks at when objects were made: rights before what needs them, kinds before what speaks of them.
-func (h *hosted) inOrder() {
+func (h *hosted) inOrder(daemonset string) {
 	h.Helper()
 	made := func(kind, name string) string {
 		return h.kubectl("-n", "kube-system", "get", kind, name, "-o", "jsonpath={.metadata.creationTimestamp}{.metadata.uid}")[:20]
 	}
-	role, crd, ds := made("clusterrole", "calico-node"), made("crd", "ippools.crd.projectcalico.org"), made("daemonset", "calico-node")
+	role, crd, ds := made("clusterrole", "calico-node"), made("crd", "ippools.crd.projectcalico.org"), made("daemonset", daemonset)
 	if role > crd || crd > ds {
 		h.Errorf("made in a wrong order: ClusterRole %s, kinds %s, DaemonSet %s", role, crd, ds)
 	}
@@ -209,15 +229,7 @@ func (h *hosted) policy(a, b *kube.Pod) {
 func (h *hosted) takesBack(bare map[string]testenv.Snapshot, before []string) {
 	h.Helper()
 	h.rollback(h.runs()[len(h.runs())-2])
-	for _, host := range h.lab.Hosts {
-		s, err := host.Snapshot(h.Context(), hostedWatch)
-		if err != nil {
-			h.Fatal(err)
-		}
-		if diff := bare[host.Name].Diff(s); len(diff) > 0 {
-			h.Errorf("%s is not as it was:\n  %s", host.Name, strings.Join(diff, "\n  "))
-		}
-	}
+	h.asBefore(bare, "before the install")
 	if got := h.objects(); !slices.Equal(got, before) {
 		h.Errorf("the API is not as it was: %s", difference(before, got))
 	}

@@ -82,7 +82,7 @@ func TestOperations(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := kube.ForTest(t, kube.Options{Kubelets: []kube.Kubelet{kube.Containerd, kube.Containerd, kube.Containerd}, Calico: site.Versions})
-	h := &hosted{&network{T: t, lab: c.Lab, exe: exe}, c}
+	h := &hosted{network: &network{T: t, lab: c.Lab, exe: exe}, cluster: c}
 	h.playbook(exitOK, "calico-kdd", "-e", "calico_version="+opsFrom, "--skip-tags", "S-30")
 	h.apply(opsWork)
 	h.kubectl("rollout", "status", "daemonset/probe", "--timeout", "3m")

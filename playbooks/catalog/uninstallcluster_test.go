@@ -12,38 +12,13 @@ import (
 	"github.com/calroll/calroll/testenv/kube"
 )
 
-// pictured are pictures of the hosts with everything that Calico could leave.
-func (h *hosted) pictured() map[string]testenv.Snapshot {
-	h.Helper()
-	watch := hostedWatch
-	watch.Rules = true
-	all := map[string]testenv.Snapshot{}
-	for _, host := range h.lab.Hosts {
-		s, err := host.Snapshot(h.Context(), watch)
-		if err != nil {
-			h.Fatal(err)
-		}
-		all[host.Name] = s
-	}
-	return all
-}
-
-// asBefore compares the hosts with what they were.
-func (h *hosted) asBefore(before map[string]testenv.Snapshot, when string) {
-	h.Helper()
-	for name, now := range h.pictured() {
-		if diff := before[name].Diff(now); len(diff) > 0 {
-			h.Errorf("%s is not as it was %s:\n  %s", name, when, strings.Join(diff, "\n  "))
-		}
-	}
-}
-
 // TestUninstallOfPods shows verify and uninstall on a cluster with calico-kdd: verify alters nothing and says what broke when calico/node ends on one
 // node; uninstall leaves alone what pods need unless it may, keeps the data unless it shall not, can be taken back, and leaves hosts and API
 // as they were.
 func TestUninstallOfPods(t *testing.T) {
 	h := newHosted(t, kube.Containerd, kube.Containerd)
-	bare, before := h.pictured(), h.objects()
+	h.rules = true
+	bare, before := h.pictures(), h.objects()
 	h.kdd(exitOK, "-e", "pool_encap=off", "-e", "with_calicoctl=false")
 	if err := h.cluster.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
@@ -59,7 +34,7 @@ func TestUninstallOfPods(t *testing.T) {
 
 func (h *hosted) verifies() {
 	h.Helper()
-	installed, objects := h.pictured(), h.objects()
+	installed, objects := h.pictures(), h.objects()
 	if o := h.looks("verify", exitOK); !strings.Contains(o.text, "ok: all ") {
 		h.Errorf("verify finds something right after the install:\n%s", o.text)
 	}
