@@ -3,8 +3,8 @@ package catalog_test
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"

@@ -75,6 +75,11 @@ func TestUninstallOfUnits(t *testing.T) {
 	c.rollback(c.lastRun())
 	c.comesBack(whole)
 
+	c.uninstalls(exitOK)
+	c.alike(bare, "before the install")
+	if got := c.nodes(); len(got) == 0 {
+		t.Error("an uninstall that was not told to has purged etcd")
+	}
 	c.isOff(bare, c.uninstalls(exitOK, "-e", `{"purge_data": true, "ack": ["purge_data"]}`))
 	c.sh(first, "iptables -N cali-left")
 	c.names(c.looks("doctor", exitFailed), "D-30 "+first.Name)
