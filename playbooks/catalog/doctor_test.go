@@ -169,6 +169,9 @@ func (c *network) looks(playbook string, code int, args ...string) outcome {
 	if o.code != code {
 		c.Fatalf("calroll run %s %s: exit code %d, not %d\n%s", playbook, strings.Join(args, " "), o.code, code, o.text)
 	}
+	if testing.Verbose() {
+		c.Logf("calroll run %s %s\n%s", playbook, strings.Join(args, " "), o.text)
+	}
 	for host, changed := range o.changed() {
 		if changed != "0" {
 			c.Errorf("%s changed %s: %s tasks\n%s", playbook, host, changed, o.text)
