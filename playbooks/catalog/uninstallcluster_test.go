@@ -158,6 +158,9 @@ func (h *hosted) breaksOff() {
 	if got := h.kubectl("get", "nodes", "-o", "jsonpath={.items[*].spec.unschedulable}"); got != "" {
 		h.Errorf("nodes are out of service after an uninstall that was broken off: %s", got)
 	}
+	if got := h.kubectl("get", "pod", "a", "-o", "jsonpath={.status.phase}{.metadata.deletionTimestamp}"); got != "Running" {
+		h.Errorf("the pod that was to stay is %s", got)
+	}
 	for _, n := range h.cluster.Nodes() {
 		h.sh(n, "ls /etc/cni/net.d/10-calico.conflist && curl -fsS http://127.0.0.1:9099/readiness")
 	}
