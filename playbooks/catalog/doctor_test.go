@@ -172,6 +172,9 @@ func (c *network) looks(playbook string, code int, args ...string) outcome {
 	if testing.Verbose() {
 		c.Logf("calroll run %s %s\n%s", playbook, strings.Join(args, " "), o.text)
 	}
+	if code == exitOK && strings.Contains(o.text, "...ignoring") {
+		c.Errorf("%s fails on the way:\n%s", playbook, o.text)
+	}
 	for host, changed := range o.changed() {
 		if changed != "0" {
 			c.Errorf("%s changed %s: %s tasks\n%s", playbook, host, changed, o.text)
