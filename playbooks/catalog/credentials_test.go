@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,9 +95,33 @@ func TestCNICertificate(t *testing.T) {
 	if got := c.sh(c.lab.Hosts[1], "grep -rl 'PRIVATE KEY' /etc /var/lib/calroll 2>/dev/null | grep -v -e /etc/ssh -e /etc/ssl || true"); strings.Contains(got, "/etc/kubernetes") {
 		t.Errorf("keys on a node: %s", got)
 	}
+	c.verifyRenews(roles, args...)
 	if got := c.sh(c.lab.Hosts[0], "ls -A /etc/kubernetes/pki"); strings.Join(strings.Fields(got), " ") != "ca.crt ca.csr ca.key" {
 		t.Errorf("the authority's folder holds %s", got)
 	}
+}
+
+// verifyRenews: where calico/node is recorded to be a unit, verify says that the certificate ends soon, and with renew it makes a new one and touches
+// nothing else. Nothing runs on these hosts, of which verify says so, too.
+func (c *network) verifyRenews(roles string, args ...string) {
+	c.Helper()
+	for _, h := range c.lab.Hosts {
+		c.sh(h, `echo '{"mode": "integrated", "datastore": "etcd", "product": "calico", "version": "v3.28.5", "option": "networking"}' > /etc/calico/calroll.json`)
+	}
+	c.playOnce(roles, append(args, "-e", "cni_cert_days=20", "-e", "cni_cert_renew_days=366")...)
+	c.names(c.looks("verify", exitFailed, args...), "G-35 "+c.lab.Hosts[0].Name, "G-35 "+c.lab.Hosts[1].Name)
+	args = append(args, "-e", "renew=true")
+	o := c.calroll(append([]string{"run", "verify"}, args...)...)
+	for _, h := range c.lab.Hosts {
+		c.checkCredential(h, 365)
+		if o.changed()[h.Name] == "0" {
+			c.Errorf("verify does not say that it changed %s:\n%s", h.Name, o.text)
+		}
+	}
+	if slices.ContainsFunc(o.findings(), func(f string) bool { return strings.HasPrefix(f, "G-35 ") }) {
+		c.Errorf("verify still finds the old certificates:\n%s", o.text)
+	}
+	c.looks("verify", exitFailed, args...)
 }
 
 // checkCredential reads a host's kubeconfig as a client would, and returns the certificate.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -159,6 +160,50 @@ var planted = []struct{ check, vars, facts, says string }{
 	{"D-34 failed", "", healthy("unit", "failed", "log_name", `The container name "/calico-node" is already in use`), "already in use"},
 	{"D-34 failed", "", healthy("unit", "failed", "containers", "", "run", "-"), "/var/run/calico is missing"},
 	{"D-34 failed", "", healthy("unit_removes", "-"), "does not remove what an earlier start has left"},
+}
+
+// looks carries verify or doctor out, demands an exit code, and that nothing has changed.
+func (c *network) looks(playbook string, code int, args ...string) outcome {
+	c.Helper()
+	o := c.calroll(append([]string{"run", playbook}, args...)...)
+	if o.code != code {
+		c.Fatalf("calroll run %s %s: exit code %d, not %d\n%s", playbook, strings.Join(args, " "), o.code, code, o.text)
+	}
+	if testing.Verbose() {
+		c.Logf("calroll run %s %s\n%s", playbook, strings.Join(args, " "), o.text)
+	}
+	if code == exitOK && strings.Contains(o.text, "...ignoring") {
+		c.Errorf("%s fails on the way:\n%s", playbook, o.text)
+	}
+	for host, changed := range o.changed() {
+		if changed != "0" {
+			c.Errorf("%s changed %s: %s tasks\n%s", playbook, host, changed, o.text)
+		}
+	}
+	return o
+}
+
+// findingLine is the first line of a finding in the table.
+var findingLine = regexp.MustCompile(`(?m)^([HDGP]-\d\d) +(failed|degraded|info) +(\S.*?)  `)
+
+// findings are those of a report: "id hosts".
+func (o outcome) findings() []string {
+	var all []string
+	for _, m := range findingLine.FindAllStringSubmatch(o.text, -1) {
+		all = append(all, m[1]+" "+m[3])
+	}
+	return all
+}
+
+// names fails the test if a report does not have a finding for a host.
+func (c *network) names(o outcome, wanted ...string) {
+	c.Helper()
+	for _, w := range wanted {
+		id, host, _ := strings.Cut(w, " ")
+		if !slices.ContainsFunc(o.findings(), func(f string) bool { return strings.HasPrefix(f, id+" ") && strings.Contains(f, host) }) {
+			c.Errorf("the report does not name %s on %s:\n%s", id, host, o.text)
+		}
+	}
 }
 
 // TestDoctor plants each known failure once; it is named with its number, and no other is.

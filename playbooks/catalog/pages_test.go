@@ -16,7 +16,7 @@ import (
 
 var stepTag = regexp.MustCompile(`\bS-\d\d\b`)
 
-// TestEveryPlaybookHasAPage: docs/<playbook>.md says how to run it, and describes every step that it has a tag for.
+// TestEveryPlaybookHasAPage: docs/<playbook>.md says how to run it, describes every step that it has a tag for, and no merge has left its marks in it.
 func TestEveryPlaybookHasAPage(t *testing.T) {
 	walk(t, func(name string, text []byte) {
 		if path.Base(name) != playbooks.PlaybookFile {
@@ -30,6 +30,9 @@ func TestEveryPlaybookHasAPage(t *testing.T) {
 		}
 		if !strings.Contains(string(page), "calroll run "+playbook+" ") {
 			t.Errorf("docs/%s.md does not say how to run it", playbook)
+		}
+		if strings.Contains(string(page), "\n<<<<<<< ") {
+			t.Errorf("docs/%s.md has the marks of a merge", playbook)
 		}
 		for _, step := range stepTag.FindAllString(string(text), -1) {
 			if !strings.Contains(string(page), step) {

@@ -4,7 +4,6 @@ package catalog_test
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -44,44 +43,6 @@ func (c *network) alike(before map[string]testenv.Snapshot, when string) {
 	}
 }
 
-// looks carries verify or doctor out, demands an exit code, and that nothing has changed.
-func (c *network) looks(playbook string, code int, args ...string) outcome {
-	c.Helper()
-	o := c.calroll(append([]string{"run", playbook}, args...)...)
-	if o.code != code {
-		c.Fatalf("calroll run %s %s: exit code %d, not %d\n%s", playbook, strings.Join(args, " "), o.code, code, o.text)
-	}
-	for host, changed := range o.changed() {
-		if changed != "0" {
-			c.Errorf("%s changed %s: %s tasks\n%s", playbook, host, changed, o.text)
-		}
-	}
-	return o
-}
-
-// findingLine is the first line of a finding in the table.
-var findingLine = regexp.MustCompile(`(?m)^([HDGP]-\d\d) +(failed|degraded|info) +(\S.*?)  `)
-
-// findings are those of a report: "id hosts".
-func (o outcome) findings() []string {
-	var all []string
-	for _, m := range findingLine.FindAllStringSubmatch(o.text, -1) {
-		all = append(all, m[1]+" "+m[3])
-	}
-	return all
-}
-
-// names fails the test if a report does not have a finding for a host.
-func (c *network) names(o outcome, wanted ...string) {
-	c.Helper()
-	for _, w := range wanted {
-		id, host, _ := strings.Cut(w, " ")
-		if !slices.ContainsFunc(o.findings(), func(f string) bool { return strings.HasPrefix(f, id+" ") && strings.Contains(f, host) }) {
-			c.Errorf("the report does not name %s on %s:\n%s", id, host, o.text)
-		}
-	}
-}
-
 // TestUninstallOfUnits installs calico-etcd, which verify finds healthy until a unit is stopped; doctor names what is planted on the hosts; uninstall leaves
 // hosts and etcd as they were.
 func TestUninstallOfUnits(t *testing.T) {
@@ -106,24 +67,62 @@ func TestUninstallOfUnits(t *testing.T) {
 
 	c.plantsAndDoctorNames(first, second)
 
+	c.eventually(first, 2*time.Minute, "calicoctl node status | grep Established")
+	whole := c.snapshots()
 	c.uninstalls(exitFailed, "-e", "purge_data=true") // not without ack
 	o := c.uninstalls(exitOK, "-e", `{"purge_data": true, "ack": ["purge_data"]}`)
+	c.isOff(bare, o)
+	c.rollback(c.lastRun())
+	c.comesBack(whole)
+
+	c.uninstalls(exitOK)
+	c.alike(bare, "before the install")
+	if got := c.nodes(); len(got) == 0 {
+		t.Error("an uninstall that was not told to has purged etcd")
+	}
+	c.isOff(bare, c.uninstalls(exitOK, "-e", `{"purge_data": true, "ack": ["purge_data"]}`))
+	c.sh(first, "iptables -N cali-left")
+	c.names(c.looks("doctor", exitFailed), "D-30 "+first.Name)
+	c.uninstalls(exitOK)
+	c.alike(bare, "before the install")
+	for host, changed := range c.uninstalls(exitOK).changed() {
+		if changed != "0" {
+			t.Errorf("the last uninstall changed %s: %s tasks", host, changed)
+		}
+	}
+}
+
+// isOff compares the hosts with what they were before the install, and looks for what the comparison leaves out.
+func (c *network) isOff(bare map[string]testenv.Snapshot, o outcome) {
+	c.Helper()
 	c.alike(bare, "before the install")
 	for _, h := range c.lab.Hosts {
 		if got := c.sh(h, "docker ps -aq; ls -d /var/log/calico /var/lib/calroll/calico-before 2>/dev/null || true"); got != "" {
-			t.Errorf("%s still has the containers or folders %s", h.Name, got)
+			c.Errorf("%s still has the containers or folders %s", h.Name, got)
 		}
 	}
 	if got := c.nodes(); len(got) > 0 {
-		t.Errorf("etcd still has the nodes %s", got)
+		c.Errorf("etcd still has the nodes %s", got)
 	}
 	if strings.Contains(o.text, "FAILED") {
-		t.Errorf("something failed on the way:\n%s", o.text)
+		c.Errorf("something failed on the way:\n%s", o.text)
 	}
-	for host, changed := range c.uninstalls(exitOK).changed() {
-		if changed != "0" {
-			t.Errorf("the second uninstall changed %s: %s tasks", host, changed)
-		}
+}
+
+// steady holds on a host whose calico/node is ready, and has run for longer than what verify calls just restarted.
+const steady = `curl -fsS http://127.0.0.1:9099/readiness &&
+[ $(($(cut -d. -f1 /proc/uptime) - $(systemctl show --property ActiveEnterTimestampMonotonic --value calico-node) / 1000000)) -gt 15 ] &&
+calicoctl node status | grep Established`
+
+// comesBack: after a rollback of the uninstall the hosts have what they had, and verify finds nothing.
+func (c *network) comesBack(whole map[string]testenv.Snapshot) {
+	c.Helper()
+	for _, h := range c.lab.Hosts {
+		c.eventually(h, 2*time.Minute, steady)
+	}
+	c.same(whole, c.lab.Hosts...)
+	if o := c.looks("verify", exitOK); !strings.Contains(o.text, "ok: all ") {
+		c.Errorf("verify finds something after the rollback:\n%s", o.text)
 	}
 }
 
@@ -180,11 +179,32 @@ rm /var/lib/calico/nodename                                                     
 image=$(docker inspect --format '{{.Config.Image}}' calico-node)
 systemctl stop calico-node
 docker create --name calico-node $image true >/dev/null                                                     # D-34
+calicoctl patch node $(hostname) -p '{"spec": {"bgp": {"ipv4Address": "10.99.99.99/24"}}}'                  # D-07
+cp /etc/hosts /root/hosts
+sed 's/^127.0.0.1/127.0.0.2/' /root/hosts > /etc/hosts                                                      # D-32
+printf '#!/bin/sh\necho Kubernetes v1.6.13\n' > /usr/local/bin/kubelet                                      # D-02
+printf '[Service]\nExecStart=/usr/local/bin/kubelet\n' > /etc/systemd/system/kubelet.service
+systemctl daemon-reload
+printf '#!/bin/sh\necho containerd github.com/containerd/containerd v2.1.4 0\n' > /usr/local/bin/containerd
+chmod 755 /usr/local/bin/kubelet /usr/local/bin/containerd
+mkdir -p /etc/containerd
+[ ! -f /etc/containerd/config.toml ] || cp -a /etc/containerd/config.toml /root/config.toml
+printf 'bin_dir = "/opt/cni/bin"\nbin_dirs = ["/opt/cni/bin"]\n' > /etc/containerd/config.toml              # D-33
+iptables -S FORWARD | head -n 1 > /root/forward
+iptables -P FORWARD DROP
+cp /usr/bin/sleep /usr/local/bin/kube-proxy
+systemd-run --unit=others-proxy /usr/local/bin/kube-proxy infinity                                          # D-18
 mount -t tmpfs -o noexec tmpfs /opt/cni/bin                                                                 # D-15, and so D-12
 `
 	offSecond = `
 umount /opt/cni/bin
 docker rm -f calico-node
+cat /root/hosts > /etc/hosts
+iptables $(cat /root/forward)
+systemctl stop others-proxy
+if [ -f /root/config.toml ]; then mv /root/config.toml /etc/containerd/config.toml; else rm /etc/containerd/config.toml; fi
+rm /root/hosts /root/forward /etc/systemd/system/kubelet.service /usr/local/bin/kubelet /usr/local/bin/containerd /usr/local/bin/kube-proxy
+systemctl daemon-reload
 systemctl start calico-node
 `
 )
@@ -203,7 +223,7 @@ func (c *network) plantsAndDoctorNames(first, second *testenv.Host) {
 	for _, id := range []string{"D-01", "D-03", "D-04", "D-06", "D-08", "D-10", "D-11", "D-13", "D-16", "D-17", "D-28"} {
 		c.names(o, id+" "+first.Name)
 	}
-	for _, id := range []string{"D-05", "D-12", "D-15", "D-34"} {
+	for _, id := range []string{"D-02", "D-05", "D-07", "D-12", "D-15", "D-18", "D-32", "D-33", "D-34"} {
 		c.names(o, id+" "+second.Name)
 	}
 	if c.Failed() {

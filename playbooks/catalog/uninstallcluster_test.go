@@ -12,9 +12,9 @@ import (
 	"github.com/calroll/calroll/testenv/kube"
 )
 
-// TestUninstallOfPods shows verify and uninstall on a cluster with calico-kdd: verify alters nothing and says what broke when calico/node ends on one
-// node; uninstall leaves alone what pods need unless it may, keeps the data unless it shall not, can be taken back, and leaves hosts and API
-// as they were.
+// TestUninstallOfPods shows verify, doctor and uninstall on a cluster with calico-kdd: verify alters nothing and says what broke when calico/node ends
+// on one node; uninstall leaves alone what pods need unless it may, and a node that cannot be drained; it leaves hosts and API as they were, can be
+// taken back, and keeps the data unless it shall not.
 func TestUninstallOfPods(t *testing.T) {
 	h := newHosted(t, kube.Containerd, kube.Containerd)
 	h.rules = true
@@ -23,13 +23,13 @@ func TestUninstallOfPods(t *testing.T) {
 	if err := h.cluster.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	ok := t.Run("verify", func(t *testing.T) { h.in(t).verifies() }) &&
+	_ = t.Run("verify", func(t *testing.T) { h.in(t).verifies() }) &&
 		t.Run("refused", func(t *testing.T) { h.in(t).isRefused() }) &&
+		t.Run("broken off", func(t *testing.T) { h.in(t).breaksOff() }) &&
+		t.Run("everything goes", func(t *testing.T) { h.in(t).goes(bare, before) }) &&
+		t.Run("taken back", func(t *testing.T) { h.in(t).comesBack() }) &&
 		t.Run("data are kept", func(t *testing.T) { h.in(t).keepsData(bare) }) &&
-		t.Run("taken back", func(t *testing.T) { h.in(t).comesBack() })
-	if ok {
-		t.Run("everything goes", func(t *testing.T) { h.in(t).goes(bare, before) })
-	}
+		t.Run("and go later", func(t *testing.T) { h.in(t).goesLater(bare, before) })
 }
 
 func (h *hosted) verifies() {
@@ -52,11 +52,51 @@ func (h *hosted) verifies() {
 		"while read c; do ctr -n k8s.io tasks ls | awk -v c=$c '$1 == c && $3 == \"RUNNING\" {print c}'; done)")
 	h.eventually(nodes[0], time.Minute, "! pgrep -f 'calico-node [-]felix'")
 	h.names(h.looks("verify", exitFailed), "H-02 "+nodes[0].Name, "H-09 "+nodes[0].Name, "H-03 "+nodes[1].Name)
+	h.plantsInCluster(nodes[1])
 	h.sh(nodes[0], "systemctl start kubelet")
 	h.eventually(nodes[0], 3*time.Minute, "curl -fsS http://127.0.0.1:9099/readiness")
 	if err := h.cluster.WaitReady(h.Context()); err != nil {
 		h.Fatal(err)
 	}
+}
+
+// amiss are objects that somebody else's cluster could have: blocks of a node that is gone, as many pods of Typha as nodes, a pod for which no node has room.
+const amiss = `
+apiVersion: crd.projectcalico.org/v1
+kind: BlockAffinity
+metadata: {name: gone7-192-168-77-0-26}
+spec: {node: gone7, cidr: 192.168.77.0/26, state: confirmed, deleted: "false"}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: calico-typha, namespace: kube-system}
+spec:
+  replicas: 2
+  selector: {matchLabels: {k8s-app: calico-typha}}
+  template:
+    metadata: {labels: {k8s-app: calico-typha}}
+    spec: {nodeSelector: {no: where}, containers: [{name: typha, image: none}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: canal-x, namespace: kube-system, labels: {k8s-app: canal}}
+spec: {containers: [{name: node, image: none, resources: {requests: {cpu: "999"}}}]}
+`
+
+// plantsInCluster plants failures that only a cluster can have, and has doctor name each with its number; afterwards they are gone.
+func (h *hosted) plantsInCluster(node *testenv.Host) {
+	h.Helper()
+	if err := h.cluster.Apply(h.Context(), amiss); err != nil {
+		h.Fatal(err)
+	}
+	h.kubectl("-n", "kube-system", "wait", "--for=condition=PodScheduled=false", "pod/canal-x", "--timeout=60s")
+	h.kubectl("patch", "clusterinformations.crd.projectcalico.org", "default", "--type=merge", "-p", `{"spec": {"datastoreReady": false}}`)
+	h.sh(node, `for f in /var/log/pods/kube-system_calico-node*/calico-node/*.log; do
+		echo "$(date -u +%FT%T.%NZ) stderr F failed to ensure datastore has been initialized" >> $f; done`)
+	h.names(h.calroll("run", "doctor"), "D-20 "+node.Name, "D-22 ", "D-25 ", "D-26 ", "D-29 ")
+	h.kubectl("patch", "clusterinformations.crd.projectcalico.org", "default", "--type=merge", "-p", `{"spec": {"datastoreReady": true}}`)
+	h.kubectl("delete", "blockaffinities.crd.projectcalico.org", "gone7-192-168-77-0-26")
+	h.kubectl("-n", "kube-system", "delete", "deployment/calico-typha", "pod/canal-x", "--cascade=foreground", "--wait")
 }
 
 // isRefused starts a pod, which would lose its network.
@@ -72,6 +112,34 @@ func (h *hosted) isRefused() {
 	if got := h.objects(); !slices.Equal(got, objects) {
 		h.Errorf("a refused uninstall changed the API: %s", difference(objects, got))
 	}
+}
+
+const keepA = `
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: keep-a, namespace: default}
+spec: {minAvailable: 1, selector: {matchLabels: {app: a}}}
+`
+
+// breaksOff has a disruption budget keep the pod: its node stays in service, with its network.
+func (h *hosted) breaksOff() {
+	h.Helper()
+	if err := h.cluster.Apply(h.Context(), keepA); err != nil {
+		h.Fatal(err)
+	}
+	if o := h.uninstalls(exitFailed, "-e", `{"ack": ["uninstall"], "drain_timeout_seconds": 5}`); testing.Verbose() {
+		h.Log(o.text)
+	}
+	if got := h.kubectl("get", "nodes", "-o", "jsonpath={.items[*].spec.unschedulable}"); got != "" {
+		h.Errorf("nodes are out of service after an uninstall that was broken off: %s", got)
+	}
+	if got := h.kubectl("get", "pod", "a", "-o", "jsonpath={.status.phase}{.metadata.deletionTimestamp}"); got != "Running" {
+		h.Errorf("the pod that was to stay is %s", got)
+	}
+	for _, n := range h.cluster.Nodes() {
+		h.sh(n, "ls /etc/cni/net.d/10-calico.conflist && curl -fsS http://127.0.0.1:9099/readiness")
+	}
+	h.kubectl("delete", "poddisruptionbudget", "keep-a")
 }
 
 func (h *hosted) kinds() int {
@@ -113,21 +181,44 @@ func (h *hosted) comesBack() {
 	if err := h.cluster.WaitReady(h.Context()); err != nil {
 		h.Fatal(err)
 	}
-	for _, n := range h.cluster.Nodes() {
-		h.eventually(n, 3*time.Minute, "curl -fsS http://127.0.0.1:9099/readiness")
+	h.kubectl("-n", "kube-system", "rollout", "status", "daemonset/calico-node", "--timeout=180s")
+	h.kubectl("-n", "kube-system", "rollout", "status", "deployment/calico-kube-controllers", "--timeout=180s")
+	if got := h.kubectl("get", "nodes", "-o", "jsonpath={.items[*].spec.unschedulable}"); got != "" {
+		h.Errorf("nodes are out of service after the rollback: %s", got)
+	}
+	h.reach(" proto bird")
+	if o := h.looks("verify", exitOK); !strings.Contains(o.text, "ok: all ") {
+		h.Errorf("verify finds something after the rollback:\n%s", o.text)
 	}
 }
 
+// goes uninstalls with all data.
 func (h *hosted) goes(bare map[string]testenv.Snapshot, before []string) {
 	h.Helper()
-	h.uninstalls(exitOK, "-e", `{"purge_data": true, "ack": ["uninstall", "purge_data"]}`)
+	o := h.uninstalls(exitOK, "-e", `{"purge_data": true, "ack": ["uninstall", "purge_data"]}`)
+	if testing.Verbose() {
+		h.Log(o.text)
+	}
+	h.isOff(bare, before)
+}
+
+func (h *hosted) isOff(bare map[string]testenv.Snapshot, before []string) {
+	h.Helper()
 	h.asBefore(bare, "before the install")
 	if got := h.objects(); !slices.Equal(got, before) {
 		h.Errorf("the API is not as it was: %s", difference(before, got))
 	}
-	for host, changed := range h.uninstalls(exitOK).changed() {
+}
+
+// goesLater deletes the data that an uninstall has kept.
+func (h *hosted) goesLater(bare map[string]testenv.Snapshot, before []string) {
+	h.Helper()
+	purge := []string{"-e", `{"purge_data": true, "ack": ["uninstall", "purge_data"]}`}
+	h.uninstalls(exitOK, purge...)
+	h.isOff(bare, before)
+	for host, changed := range h.uninstalls(exitOK, purge...).changed() {
 		if changed != "0" {
-			h.Errorf("the second uninstall changed %s: %s tasks", host, changed)
+			h.Errorf("the last uninstall changed %s: %s tasks", host, changed)
 		}
 	}
 }
