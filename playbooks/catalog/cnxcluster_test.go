@@ -47,6 +47,7 @@ const cnxUserSettings = `
 type tigera struct {
 	*hosted
 	settings string // file of settings
+	playbook string // cnx-kdd or cnx-etcd
 }
 
 // TestCNXKDD takes a cluster without a network to CNX, and back: calico/node, the CNX API server, CNX Manager and what a Prometheus needs, all
@@ -75,33 +76,47 @@ func newTigera(t *testing.T) *tigera {
 		t.Fatal(err)
 	}
 	cluster := kube.ForTest(t, kube.Options{Kubelets: []kube.Kubelet{kube.Containerd}, ControlNode: true, CNX: true})
-	c := &tigera{hosted: &hosted{&network{T: t, lab: cluster.Lab, exe: exe}, cluster}}
-	c.kubectl("taint", "node", cluster.Control.Name, "node-role.kubernetes.io/control-plane=:NoSchedule")
+	c := &tigera{hosted: &hosted{&network{T: t, lab: cluster.Lab, exe: exe}, cluster}, playbook: "cnx-kdd"}
+	c.taintsControl()
 	for _, h := range cluster.Lab.Hosts {
 		for _, image := range cnxImages {
 			c.sh(h, "ctr --namespace k8s.io images tag docker.io/"+image+" "+cnxRegistry+image)
 		}
 	}
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "calicoctl"), fmt.Sprintf(cnxCalicoctl, cluster.Program("calicoctl")))
-	c.settings = filepath.Join(dir, "settings.yml")
-	write(t, c.settings, fmt.Sprintf(`
-calico_version: %[1]s
-pool_encap: "off"
+	c.writeSettings(`
 artifact_source: local
-artifact_dir: %[2]s
 image_registry: %[3]s
-kube_controllers_image: docker.io/calico/kube-controllers:%[1]s
+pool_encap: "off"
 typha: "on"
 typha_replicas: 1
+`)
+	return c
+}
+
+// taintsControl leaves the control plane's host to pods that bear its taint.
+func (c *tigera) taintsControl() {
+	c.Helper()
+	c.kubectl("taint", "node", c.cluster.Control.Name, "node-role.kubernetes.io/control-plane=:NoSchedule")
+}
+
+// writeSettings writes the file of settings: those of all clusters with CNX, and more. In it %[1]s is the version of Calico, %[2]s the folder of
+// programs on this machine, %[3]s the registry.
+func (c *tigera) writeSettings(more string) {
+	c.Helper()
+	dir := c.TempDir()
+	write(c.T, filepath.Join(dir, "calicoctl"), fmt.Sprintf(cnxCalicoctl, c.cluster.Program("calicoctl")))
+	c.settings = filepath.Join(dir, "settings.yml")
+	write(c.T, c.settings, fmt.Sprintf(more+`
+calico_version: %[1]s
+artifact_dir: %[2]s
+kube_controllers_image: docker.io/calico/kube-controllers:%[1]s
 cnx_objects_translated: true
 cnx_apiserver_tls: true
 cnx_manager_host: %[4]s
 cnx_certificate_dir: %[2]s/certificates
 cnx_auth: {type: Token}
 cnx_users: %[5]s
-`, kubeCalico(cluster), dir, cnxRegistry, cluster.Nodes()[0].Address, strings.ReplaceAll(cnxUserSettings, "\n", "\n  ")))
-	return c
+`, kubeCalico(c.cluster), dir, cnxRegistry, c.cluster.Nodes()[0].Address, strings.ReplaceAll(cnxUserSettings, "\n", "\n  ")))
 }
 
 // kubeCalico is the version of Calico that a cluster's nodes have images of.
@@ -115,14 +130,14 @@ func kubeCalico(c *kube.Cluster) string {
 }
 
 func (c *tigera) sub(name string, test func(*tigera)) bool {
-	return c.Run(name, func(t *testing.T) { test(&tigera{c.in(t), c.settings}) })
+	return c.Run(name, func(t *testing.T) { test(&tigera{c.in(t), c.settings, c.playbook}) })
 }
 
 func (c *tigera) cnx(code int, args ...string) outcome {
 	c.Helper()
-	o := c.calroll(append([]string{"run", "cnx-kdd", "-e", "@" + c.settings}, args...)...)
+	o := c.calroll(append([]string{"run", c.playbook, "-e", "@" + c.settings}, args...)...)
 	if o.code != code {
-		c.Fatalf("calroll run cnx-kdd %s: exit code %d, not %d\n%s", strings.Join(args, " "), o.code, code, o.text)
+		c.Fatalf("calroll run %s %s: exit code %d, not %d\n%s", c.playbook, strings.Join(args, " "), o.code, code, o.text)
 	}
 	return o
 }
@@ -282,6 +297,11 @@ func (c *tigera) reports() {
 	if got := c.kubectl("get", "felixconfigurations.crd.projectcalico.org", "default", "-o", "jsonpath={.spec.prometheusMetricsEnabled} {.spec.prometheusMetricsPort}"); got != "true 9081" {
 		c.Errorf("Felix is configured with %q", got)
 	}
+	c.servesMetrics()
+}
+
+func (c *tigera) servesMetrics() {
+	c.Helper()
 	for _, h := range c.cluster.Lab.Hosts {
 		if out := c.sh(h, "curl -fsS http://127.0.0.1:9081/metrics"); !strings.Contains(out, "felix_") {
 			c.Errorf("%s reports\n%s", h.Name, out)
@@ -297,10 +317,16 @@ func (c *tigera) changesNothing() {
 	}
 }
 
-// goesBack: the first run is taken back, after the second that changed nothing. As long as there is an APIService, there is a server for it.
+// goesBack: the first run is taken back, after the second that changed nothing.
 func (c *tigera) goesBack(bare map[string]testenv.Snapshot, before, flags []string) {
+	c.goesBackBy(flags, func() { c.takesBack(bare, before) })
+}
+
+// goesBackBy: while takesBack is at work there is a server for the APIService as long as there is the latter, and then neither of them.
+func (c *tigera) goesBackBy(flags []string, takesBack func()) {
+	c.Helper()
 	dangling := c.watchesAPIService()
-	c.takesBack(bare, before)
+	takesBack()
 	if seen := dangling(); seen != "" {
 		c.Errorf("projectcalico.org was still handed to a server that had gone: %s", seen)
 	}

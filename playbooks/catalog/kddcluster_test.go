@@ -21,11 +21,16 @@ type hosted struct {
 
 func newHosted(t *testing.T, kubelets ...kube.Kubelet) *hosted {
 	t.Helper()
+	return newHostedOf(t, kube.Options{Kubelets: kubelets})
+}
+
+func newHostedOf(t *testing.T, o kube.Options) *hosted {
+	t.Helper()
 	exe, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := kube.ForTest(t, kube.Options{Kubelets: kubelets})
+	c := kube.ForTest(t, o)
 	return &hosted{&network{T: t, lab: c.Lab, exe: exe}, c}
 }
 
