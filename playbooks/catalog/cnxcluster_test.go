@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/calroll/calroll/testenv"
+	"github.com/calroll/calroll/testenv/artifacts"
 	"github.com/calroll/calroll/testenv/kube"
 )
 
@@ -367,4 +368,68 @@ func (c *tigera) watchesAPIService() (seen func() string) {
 			return "cannot tell: the API does not answer"
 		}
 	}
+}
+
+// monitoringStandIns run where the operator of CNX's time would run Prometheus and Alertmanager, which it cannot on a Kubernetes of today: three pods for
+// the latter, and one that reads what calico/node reports (%[2]s) when it is asked for its targets.
+const monitoringStandIns = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: calico-monitoring}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: alertmanager-calico-node-alertmanager, namespace: calico-monitoring}
+spec:
+  replicas: 2
+  podManagementPolicy: Parallel
+  serviceName: alertmanager-operated
+  selector: {matchLabels: {app: alertmanager}}
+  template:
+    metadata: {labels: {app: alertmanager}}
+    spec: {containers: [{name: alertmanager, image: %[1]q, args: [serve]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: prometheus, namespace: calico-monitoring, labels: {app: prometheus}}
+spec: {containers: [{name: prometheus, image: %[1]q, args: [prometheus, %[2]q]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: calico-node-prometheus, namespace: calico-monitoring}
+spec: {type: NodePort, selector: {app: prometheus}, ports: [{port: 9090, targetPort: 8080, nodePort: 30909}]}
+`
+
+const monitoringHealthPlay = `- hosts: kube_control_plane[0]
+  vars: {monitoring_wait_seconds: 10, datastore: etcd}
+  module_defaults: {kubernetes.core.k8s_info: {kubeconfig: "{{ kubeconfig_admin }}"}}
+  tasks:
+    - import_role: {name: kube_facts}
+    - import_role: {name: monitoring_health}
+`
+
+// watches is H-15, with stand-ins: the check fails while an Alertmanager is missing and while a node is not read, and passes when all is there.
+func (c *tigera) watches() {
+	var urls []string
+	for _, h := range c.lab.Hosts {
+		urls = append(urls, "http://"+net.JoinHostPort(h.Address.String(), "9081")+"/metrics")
+	}
+	dir := c.TempDir()
+	file, play := filepath.Join(dir, "pods.yaml"), filepath.Join(dir, "health.yml")
+	write(c.T, file, fmt.Sprintf(monitoringStandIns, artifacts.ImageTag(artifacts.PodImage, ""), strings.Join(urls, ",")))
+	c.kubectl("apply", "-f", file)
+	defer c.kubectl("delete", "-f", file, "--wait")
+	c.kubectl("-n", "calico-monitoring", "wait", "--for=condition=Ready", "--timeout=180s", "pod", "--all")
+	write(c.T, play, monitoringHealthPlay)
+	check := func(code int, says string, args ...string) {
+		c.Helper()
+		if o := c.calroll(append([]string{"run", play}, args...)...); o.code != code || !strings.Contains(o.text, says) {
+			c.Errorf("exit code %d, not %d, or it does not say %q:\n%s", o.code, code, says, o.text)
+		}
+	}
+	check(exitFailed, "H-15, three Alertmanagers are ready")
+	c.kubectl("-n", "calico-monitoring", "scale", "statefulset", "alertmanager-calico-node-alertmanager", "--replicas=3")
+	c.kubectl("-n", "calico-monitoring", "rollout", "status", "statefulset", "alertmanager-calico-node-alertmanager", "--timeout=180s")
+	check(exitFailed, "H-15, Prometheus reads calico/node on every node", "-e", fmt.Sprintf("kube_node_count=%d", len(urls)+1))
+	check(exitOK, "H-15, Prometheus reads calico/node on every node")
 }
