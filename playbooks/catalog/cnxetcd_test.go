@@ -177,10 +177,8 @@ func (c *tigeraEtcd) pullsFromRegistry() {
 		c.kubectl("-n", "kube-system", "rollout", "status", "deployment", name, "--timeout=180s")
 	}
 	c.kubectl("uncordon", c.old[0].Name)
-	c.reg.mu.Lock()
-	defer c.reg.mu.Unlock()
 	for _, image := range want {
-		if !c.reg.pulled[image] {
+		if !c.reg.wasPulled(image) {
 			c.Errorf("nobody pulled %s", image)
 		}
 	}

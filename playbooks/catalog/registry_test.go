@@ -25,7 +25,7 @@ type registry struct {
 	blobs     map[string][]byte   // digest -> content
 	uploads   map[string][]byte   // path -> what came so far
 	manifests map[string]manifest // <name>:<tag> and <name>:<digest>
-	pulled    map[string]bool     // <name>:<tag> that somebody asked for
+	pulled    map[string]bool     // <name>:<digest> that somebody was given
 }
 
 type manifest struct {
@@ -64,6 +64,14 @@ func (r *registry) tags() []string {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// wasPulled tells whether somebody was given an image, <name>:<tag>, by its tag or by its digest.
+func (r *registry) wasPulled(image string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	name, _, _ := strings.Cut(image, ":")
+	return r.pulled[name+":"+digestOf(r.manifests[image].text)]
 }
 
 // login is a Docker config.json that knows the password.
@@ -112,7 +120,9 @@ func give(w http.ResponseWriter, req *http.Request, kind, digest string, content
 func (r *registry) manifest(w http.ResponseWriter, req *http.Request, at, name string, body []byte) {
 	if req.Method != http.MethodPut {
 		m, ok := r.manifests[at]
-		r.pulled[at] = r.pulled[at] || ok && req.Method == http.MethodGet
+		if ok && req.Method == http.MethodGet {
+			r.pulled[name+":"+digestOf(m.text)] = true
+		}
 		give(w, req, m.kind, digestOf(m.text), m.text, ok)
 		return
 	}
