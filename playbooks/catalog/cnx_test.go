@@ -109,13 +109,14 @@ func TestCNXSecrets(t *testing.T) {
 	hostVars := fmt.Sprintf("cnx_certificate_dir: %[1]s\netcd_ca_file: %[1]s/etcd-ca\netcd_cert_file: %[1]s/etcd-cert\netcd_key_file: %[1]s/etcd-key\nimage_pull_secret_file: %[1]s/config.json\n", dir)
 	facts := kubeFacts(t, "1.13")
 	tests := []struct {
-		role, template, name, kind string
-		want                       map[string]string
+		role, template, namespace, name, kind string
+		want                                  map[string]string
 	}{
-		{"cnx_manager_tls", "cnx-manager-tls", "cnx-manager-tls", "Opaque", map[string]string{"cert": "PEM-of-cnx-manager\n", "key": "PEM-of-cnx-manager.key\n"}},
-		{"cnx_apiserver_manager", "cnx-apiserver-certs", "cnx-apiserver-certs", "Opaque", map[string]string{"apiserver.crt": "PEM-of-cnx-apiserver\n", "apiserver.key": "PEM-of-cnx-apiserver.key\n"}},
-		{"cnx_apiserver_manager", "calico-etcd-secrets", "calico-etcd-secrets", "Opaque", map[string]string{"etcd-ca": "PEM-of-etcd-ca\n", "etcd-cert": "PEM-of-etcd-cert\n", "etcd-key": "PEM-of-etcd-key\n"}},
-		{"cnx_image_push", "pull-secret", "cnx-pull-secret", "kubernetes.io/dockerconfigjson", map[string]string{".dockerconfigjson": "PEM-of-config.json\n"}},
+		{"cnx_manager_tls", "cnx-manager-tls", "kube-system", "cnx-manager-tls", "Opaque", map[string]string{"cert": "PEM-of-cnx-manager\n", "key": "PEM-of-cnx-manager.key\n"}},
+		{"cnx_apiserver_manager", "cnx-apiserver-certs", "kube-system", "cnx-apiserver-certs", "Opaque", map[string]string{"apiserver.crt": "PEM-of-cnx-apiserver\n", "apiserver.key": "PEM-of-cnx-apiserver.key\n"}},
+		{"cnx_apiserver_manager", "calico-etcd-secrets", "kube-system", "calico-etcd-secrets", "Opaque", map[string]string{"etcd-ca": "PEM-of-etcd-ca\n", "etcd-cert": "PEM-of-etcd-cert\n", "etcd-key": "PEM-of-etcd-key\n"}},
+		{"cnx_image_push", "pull-secret", "kube-system", "cnx-pull-secret", "kubernetes.io/dockerconfigjson", map[string]string{".dockerconfigjson": "PEM-of-config.json\n"}},
+		{"prometheus_operator", "pull-secret", "calico-monitoring", "cnx-pull-secret", "kubernetes.io/dockerconfigjson", map[string]string{".dockerconfigjson": "PEM-of-config.json\n"}},
 	}
 	for _, tt := range tests {
 		got := objects(t, tt.role, tt.template+".yaml.j2", cnxWith(t, hostVars), facts)
@@ -123,8 +124,11 @@ func TestCNXSecrets(t *testing.T) {
 		for k, v := range tt.want {
 			data[k] = base64.StdEncoding.EncodeToString([]byte(v))
 		}
+		if tt.role == "prometheus_operator" { // its namespace comes first
+			got = got[1:]
+		}
 		sameObjects(t, tt.template, got, []map[string]any{{"apiVersion": "v1", "kind": "Secret", "type": tt.kind, "data": data,
-			"metadata": map[string]any{"name": tt.name, "namespace": "kube-system", "labels": map[string]any{"app.kubernetes.io/managed-by": "calroll"}}}})
+			"metadata": map[string]any{"name": tt.name, "namespace": tt.namespace, "labels": map[string]any{"app.kubernetes.io/managed-by": "calroll"}}}})
 	}
 	sameObjects(t, "APIService with a certificate", objects(t, "cnx_apiserver_manager", "apiservice.yaml.j2", cnxWith(t, hostVars+"cnx_apiserver_tls: true\n"), facts), golden(t, "apiservice-tls", "1.13"))
 }
@@ -163,6 +167,8 @@ func TestCNXSettingRules(t *testing.T) {
 		{"cnx", "cnx_users: [{name: ed, level: editor}]\n", "needs namespaces"},
 		{"cnx", "etcd_endpoints: []\n", "datastore etcd needs etcd_endpoints"},
 		{"cnx", "image_registry_username: ada\n", "needs image_registry_password"},
+		{"cnx", "mode: integrated\n", "set it to local or image, or name a mirror"},
+		{"cnx", "mode: hosted\nartifact_source: image\n", "set it to local, or name a mirror"},
 		{"monitoring", "alertmanager_config: {route: {receiver: x}}\n", "needs route and receivers"},
 		{"monitoring", "alertmanager_config: {route: {receiver: x}, receivers: [{name: y}]}\n", "the route's receiver x"},
 		{"monitoring", "prometheus_node_port: 80\n", "between 30000 and 32767"},
@@ -173,6 +179,11 @@ func TestCNXSettingRules(t *testing.T) {
 	for _, list := range []string{"cnx", "monitoring"} {
 		if got := cnxMistakes(t, list, ""); len(got) > 0 {
 			t.Fatalf("sound settings: %q", got)
+		}
+	}
+	for _, text := range []string{"mode: integrated\nartifact_source: image\n", "mode: hosted\nartifact_base_url: https://mirror.example.com\n"} {
+		if got := cnxMistakes(t, "cnx", text); len(got) > 0 {
+			t.Errorf("%q: %q", text, got)
 		}
 	}
 	for _, tt := range tests {

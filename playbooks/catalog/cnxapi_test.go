@@ -43,6 +43,7 @@ func TestCNXOnAPI(t *testing.T) {
 	}{
 		{"served", (*cnxCluster).servesWhatIsRecorded},
 		{"users", (*cnxCluster).takesTheUsers},
+		{"owners", (*cnxCluster).respectsOwners},
 		{"monitoring", (*cnxCluster).takesMonitoring},
 		{"fields", (*cnxCluster).knowsEveryField},
 		// Last: an APIService that nobody answers for holds up the end of namespaces, even a while after it is gone.
@@ -338,8 +339,10 @@ spec:
 	return documents(c.T, text)
 }
 
-func secret(name string) map[string]any {
-	return map[string]any{"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": name, "namespace": "kube-system"}}
+func secret(name string) map[string]any { return secretIn("kube-system", name) }
+
+func secretIn(namespace, name string) map[string]any {
+	return map[string]any{"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": name, "namespace": namespace}}
 }
 
 // certificates looks at the secrets of the manager and of the API server, and gives the authority of the latter as an APIService has it.
@@ -425,6 +428,43 @@ func (c *cnxCluster) takesTheUsers() {
 	c.hasNot(golden(c.T, "users", "1.29"))
 }
 
+// respectsOwners: fields that somebody else has set stop a run, which names the owner and the way out; with take_over they are taken, and go back.
+func (c *cnxCluster) respectsOwners() {
+	theirs := `{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "ui-needed-listers"}, "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]}`
+	write(c.T, filepath.Join(c.dir, "theirs.json"), theirs)
+	if text, err := c.kubectl("apply", "--server-side", "--field-manager=their-gitops", "-f", filepath.Join(c.dir, "theirs.json")); err != nil {
+		c.Fatal(text)
+	}
+	rules := func() string {
+		text, _ := c.kubectl("get", "clusterrole", "ui-needed-listers", "-o", "jsonpath={.rules}")
+		return text
+	}
+	before := rules()
+	o := c.play(exitFailed, "", "cnx_users")
+	for _, want := range []string{`conflict with \"their-gitops\"`, ".rules", "take_over=true"} {
+		if !strings.Contains(o.text, want) {
+			c.Errorf("it does not say %s:\n%s", want, o.text)
+		}
+	}
+	if got := rules(); got != before {
+		c.Errorf("it took the rules without being told to: %s", got)
+	}
+	c.play(exitOK, "take_over: true\n", "cnx_users")
+	if got := rules(); got == before {
+		c.Error("it did not take the rules over")
+	}
+	c.unchanged("", "cnx_users")
+	for _, run := range slices.Backward(c.runs()[1:]) { // the first is the one that failed
+		c.undo(run)
+	}
+	if got := rules(); got != before {
+		c.Errorf("the rules are %s, they were %s", got, before)
+	}
+	if text, err := c.kubectl("delete", "clusterrole", "ui-needed-listers"); err != nil {
+		c.Error(text)
+	}
+}
+
 // monitoringKinds are the kinds that the operator would bring, as a server of today takes them.
 func monitoringKinds() string {
 	var text strings.Builder
@@ -446,16 +486,18 @@ spec:
 
 func (c *cnxCluster) takesMonitoring() {
 	operator, rest := golden(c.T, "prometheus-operator", "1.29"), append(golden(c.T, "monitor-calico", "1.29"), golden(c.T, "alertmanager-webhook", "1.29")...)
-	failed := c.play(exitFailed, "monitoring_kinds_seconds: 2\n", "node_exporter", "prometheus_operator")
+	more := "image_pull_secret_file: " + c.dir + "/config.json\n"
+	write(c.T, filepath.Join(c.dir, "config.json"), `{"auths": {}}`)
+	failed := c.play(exitFailed, more+"monitoring_kinds_seconds: 2\n", "node_exporter", "prometheus_operator")
 	if !strings.Contains(failed.text, "alertmanagers") {
 		c.Errorf("it does not say what it waited for:\n%s", failed.text)
 	}
 	c.hasNot(operator)
 
 	roles := []string{"node_exporter", "prometheus_operator", "monitor_calico"}
-	c.predicts("", roles...)
+	c.predicts(more, roles...)
 	c.hasNot(operator)
-	cmd := c.prepare(c.Context(), "", roles...)
+	cmd := c.prepare(c.Context(), more, roles...)
 	log, err := os.Create(filepath.Join(c.dir, "log"))
 	if err != nil {
 		c.Fatal(err)
@@ -476,8 +518,9 @@ func (c *cnxCluster) takesMonitoring() {
 
 	objects := slices.Concat(golden(c.T, "node-exporter", "1.29"), operator, rest, golden(c.T, "prometheus", "1.29"))
 	c.has(objects)
+	c.has([]map[string]any{secretIn("calico-monitoring", "cnx-pull-secret")})
 	c.alertmanagerIsConfigured()
-	c.unchanged("", roles...)
+	c.unchanged(more, roles...)
 	for _, run := range slices.Backward(c.runs()[1:]) { // the first is the one that failed
 		c.undo(run)
 	}
@@ -500,9 +543,7 @@ func (c *cnxCluster) comes(object map[string]any) {
 
 func (c *cnxCluster) alertmanagerIsConfigured() {
 	c.Helper()
-	one := secret("alertmanager-calico-node-alertmanager")
-	one["metadata"].(map[string]any)["namespace"] = "calico-monitoring"
-	got := c.get(one)
+	got := c.get(secretIn("calico-monitoring", "alertmanager-calico-node-alertmanager"))
 	text, err := base64.StdEncoding.DecodeString(got["data"].(map[string]any)["alertmanager.yaml"].(string))
 	if err != nil {
 		c.Fatal(err)

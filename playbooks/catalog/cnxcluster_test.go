@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/calroll/calroll/testenv"
+	"github.com/calroll/calroll/testenv/artifacts"
 	"github.com/calroll/calroll/testenv/kube"
 )
 
@@ -47,6 +48,7 @@ const cnxUserSettings = `
 type tigera struct {
 	*hosted
 	settings string // file of settings
+	playbook string // cnx-kdd or cnx-etcd
 }
 
 // TestCNXKDD takes a cluster without a network to CNX, and back: calico/node, the CNX API server, CNX Manager and what a Prometheus needs, all
@@ -75,33 +77,47 @@ func newTigera(t *testing.T) *tigera {
 		t.Fatal(err)
 	}
 	cluster := kube.ForTest(t, kube.Options{Kubelets: []kube.Kubelet{kube.Containerd}, ControlNode: true, CNX: true})
-	c := &tigera{hosted: &hosted{network: &network{T: t, lab: cluster.Lab, exe: exe}, cluster: cluster}}
-	c.kubectl("taint", "node", cluster.Control.Name, "node-role.kubernetes.io/control-plane=:NoSchedule")
+	c := &tigera{hosted: &hosted{network: &network{T: t, lab: cluster.Lab, exe: exe}, cluster: cluster}, playbook: "cnx-kdd"}
+	c.taintsControl()
 	for _, h := range cluster.Lab.Hosts {
 		for _, image := range cnxImages {
 			c.sh(h, "ctr --namespace k8s.io images tag docker.io/"+image+" "+cnxRegistry+image)
 		}
 	}
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "calicoctl"), fmt.Sprintf(cnxCalicoctl, cluster.Program("calicoctl")))
-	c.settings = filepath.Join(dir, "settings.yml")
-	write(t, c.settings, fmt.Sprintf(`
-calico_version: %[1]s
-pool_encap: "off"
+	c.writeSettings(`
 artifact_source: local
-artifact_dir: %[2]s
 image_registry: %[3]s
-kube_controllers_image: docker.io/calico/kube-controllers:%[1]s
+pool_encap: "off"
 typha: "on"
 typha_replicas: 1
+`)
+	return c
+}
+
+// taintsControl leaves the control plane's host to pods that bear its taint.
+func (c *tigera) taintsControl() {
+	c.Helper()
+	c.kubectl("taint", "node", c.cluster.Control.Name, "node-role.kubernetes.io/control-plane=:NoSchedule")
+}
+
+// writeSettings writes the file of settings: those of all clusters with CNX, and more. In it %[1]s is the version of Calico, %[2]s the folder of
+// programs on this machine, %[3]s the registry.
+func (c *tigera) writeSettings(more string) {
+	c.Helper()
+	dir := c.TempDir()
+	write(c.T, filepath.Join(dir, "calicoctl"), fmt.Sprintf(cnxCalicoctl, c.cluster.Program("calicoctl")))
+	c.settings = filepath.Join(dir, "settings.yml")
+	write(c.T, c.settings, fmt.Sprintf(more+`
+calico_version: %[1]s
+artifact_dir: %[2]s
+kube_controllers_image: docker.io/calico/kube-controllers:%[1]s
 cnx_objects_translated: true
 cnx_apiserver_tls: true
 cnx_manager_host: %[4]s
 cnx_certificate_dir: %[2]s/certificates
 cnx_auth: {type: Token}
 cnx_users: %[5]s
-`, kubeCalico(cluster), dir, cnxRegistry, cluster.Nodes()[0].Address, strings.ReplaceAll(cnxUserSettings, "\n", "\n  ")))
-	return c
+`, kubeCalico(c.cluster), dir, cnxRegistry, c.cluster.Nodes()[0].Address, strings.ReplaceAll(cnxUserSettings, "\n", "\n  ")))
 }
 
 // kubeCalico is the version of Calico that a cluster's nodes have images of.
@@ -115,14 +131,14 @@ func kubeCalico(c *kube.Cluster) string {
 }
 
 func (c *tigera) sub(name string, test func(*tigera)) bool {
-	return c.Run(name, func(t *testing.T) { test(&tigera{c.in(t), c.settings}) })
+	return c.Run(name, func(t *testing.T) { test(&tigera{c.in(t), c.settings, c.playbook}) })
 }
 
 func (c *tigera) cnx(code int, args ...string) outcome {
 	c.Helper()
-	o := c.calroll(append([]string{"run", "cnx-kdd", "-e", "@" + c.settings}, args...)...)
+	o := c.calroll(append([]string{"run", c.playbook, "-e", "@" + c.settings}, args...)...)
 	if o.code != code {
-		c.Fatalf("calroll run cnx-kdd %s: exit code %d, not %d\n%s", strings.Join(args, " "), o.code, code, o.text)
+		c.Fatalf("calroll run %s %s: exit code %d, not %d\n%s", c.playbook, strings.Join(args, " "), o.code, code, o.text)
 	}
 	return o
 }
@@ -282,6 +298,11 @@ func (c *tigera) reports() {
 	if got := c.kubectl("get", "felixconfigurations.crd.projectcalico.org", "default", "-o", "jsonpath={.spec.prometheusMetricsEnabled} {.spec.prometheusMetricsPort}"); got != "true 9081" {
 		c.Errorf("Felix is configured with %q", got)
 	}
+	c.servesMetrics()
+}
+
+func (c *tigera) servesMetrics() {
+	c.Helper()
 	for _, h := range c.cluster.Lab.Hosts {
 		if out := c.sh(h, "curl -fsS http://127.0.0.1:9081/metrics"); !strings.Contains(out, "felix_") {
 			c.Errorf("%s reports\n%s", h.Name, out)
@@ -297,10 +318,16 @@ func (c *tigera) changesNothing() {
 	}
 }
 
-// goesBack: the first run is taken back, after the second that changed nothing. As long as there is an APIService, there is a server for it.
+// goesBack: the first run is taken back, after the second that changed nothing.
 func (c *tigera) goesBack(bare map[string]testenv.Snapshot, before, flags []string) {
+	c.goesBackBy(flags, func() { c.takesBack(bare, before) })
+}
+
+// goesBackBy: while takesBack is at work there is a server for the APIService as long as there is the latter, and then neither of them.
+func (c *tigera) goesBackBy(flags []string, takesBack func()) {
+	c.Helper()
 	dangling := c.watchesAPIService()
-	c.takesBack(bare, before)
+	takesBack()
 	if seen := dangling(); seen != "" {
 		c.Errorf("projectcalico.org was still handed to a server that had gone: %s", seen)
 	}
@@ -341,4 +368,68 @@ func (c *tigera) watchesAPIService() (seen func() string) {
 			return "cannot tell: the API does not answer"
 		}
 	}
+}
+
+// monitoringStandIns run where the operator of CNX's time would run Prometheus and Alertmanager, which it cannot on a Kubernetes of today: three pods for
+// the latter, and one that reads what calico/node reports (%[2]s) when it is asked for its targets.
+const monitoringStandIns = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: calico-monitoring}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: alertmanager-calico-node-alertmanager, namespace: calico-monitoring}
+spec:
+  replicas: 2
+  podManagementPolicy: Parallel
+  serviceName: alertmanager-operated
+  selector: {matchLabels: {app: alertmanager}}
+  template:
+    metadata: {labels: {app: alertmanager}}
+    spec: {containers: [{name: alertmanager, image: %[1]q, args: [serve]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: prometheus, namespace: calico-monitoring, labels: {app: prometheus}}
+spec: {containers: [{name: prometheus, image: %[1]q, args: [prometheus, %[2]q]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: calico-node-prometheus, namespace: calico-monitoring}
+spec: {type: NodePort, selector: {app: prometheus}, ports: [{port: 9090, targetPort: 8080, nodePort: 30909}]}
+`
+
+const monitoringHealthPlay = `- hosts: kube_control_plane[0]
+  vars: {monitoring_wait_seconds: 10, datastore: etcd}
+  module_defaults: {kubernetes.core.k8s_info: {kubeconfig: "{{ kubeconfig_admin }}"}}
+  tasks:
+    - import_role: {name: kube_facts}
+    - import_role: {name: monitoring_health}
+`
+
+// watches is H-15, with stand-ins: the check fails while an Alertmanager is missing and while a node is not read, and passes when all is there.
+func (c *tigera) watches() {
+	var urls []string
+	for _, h := range c.lab.Hosts {
+		urls = append(urls, "http://"+net.JoinHostPort(h.Address.String(), "9081")+"/metrics")
+	}
+	dir := c.TempDir()
+	file, play := filepath.Join(dir, "pods.yaml"), filepath.Join(dir, "health.yml")
+	write(c.T, file, fmt.Sprintf(monitoringStandIns, artifacts.ImageTag(artifacts.PodImage, ""), strings.Join(urls, ",")))
+	c.kubectl("apply", "-f", file)
+	defer c.kubectl("delete", "-f", file, "--wait")
+	c.kubectl("-n", "calico-monitoring", "wait", "--for=condition=Ready", "--timeout=180s", "pod", "--all")
+	write(c.T, play, monitoringHealthPlay)
+	check := func(code int, says string, args ...string) {
+		c.Helper()
+		if o := c.calroll(append([]string{"run", play}, args...)...); o.code != code || !strings.Contains(o.text, says) {
+			c.Errorf("exit code %d, not %d, or it does not say %q:\n%s", o.code, code, says, o.text)
+		}
+	}
+	check(exitFailed, "H-15, three Alertmanagers are ready")
+	c.kubectl("-n", "calico-monitoring", "scale", "statefulset", "alertmanager-calico-node-alertmanager", "--replicas=3")
+	c.kubectl("-n", "calico-monitoring", "rollout", "status", "statefulset", "alertmanager-calico-node-alertmanager", "--timeout=180s")
+	check(exitFailed, "H-15, Prometheus reads calico/node on every node", "-e", fmt.Sprintf("kube_node_count=%d", len(urls)+1))
+	check(exitOK, "H-15, Prometheus reads calico/node on every node")
 }

@@ -18,13 +18,13 @@ import (
 // integrated is a cluster without a network, with an etcd for Calico beside it.
 type integrated struct {
 	*hosted
-	old []*testenv.Host // nodes with kubelet 1.23 and dockershim; the last node has containerd
+	old []*testenv.Host // nodes with kubelet 1.23 and dockershim; the others have containerd
 }
 
 // newIntegrated raises a cluster whose old kubelets lack the CNI flags, as kubelets that nobody but their administrator has set up do.
-func newIntegrated(t *testing.T) *integrated {
+func newIntegrated(t *testing.T, o kube.Options) *integrated {
 	t.Helper()
-	h := newHosted(t, kube.Dockershim, kube.Dockershim, kube.Containerd)
+	h := newHostedWith(t, o)
 	var err error
 	if h.site, err = site.Start(t.Context(), h.lab, site.Options{Progress: func(line string) { t.Log(line) }}); err != nil {
 		t.Fatal(err)
@@ -34,15 +34,29 @@ func newIntegrated(t *testing.T) *integrated {
 			t.Error(err)
 		}
 	})
-	e := &integrated{h, h.cluster.Nodes()[:2]}
+	e := &integrated{hosted: h}
+	// The guides' unit needs Docker, which hosts with containerd have not.
+	write(t, filepath.Join(h.lab.Dir, "group_vars", "all", "style.yml"), "unit_style: seed\nfelix_env: {FELIX_HEALTHENABLED: \"true\"}\n")
+	for i, host := range h.cluster.Nodes() {
+		if o.Kubelets[i] == kube.Dockershim {
+			e.old = append(e.old, host)
+		} else {
+			e.hasNoDocker(host)
+		}
+	}
+	if o.ControlNode {
+		e.hasNoDocker(h.cluster.Control)
+	}
 	for _, host := range e.old {
 		e.sh(host, "sed -i 's/--network-plugin=cni //' /var/lib/kubelet/kubeadm-flags.env && systemctl restart kubelet")
 		e.eventually(host, 2*time.Minute, "! tr '\\0' ' ' < /proc/$(pidof kubelet)/cmdline | grep network-plugin")
 	}
-	// The guides' unit needs Docker, which the last node has not.
-	write(t, filepath.Join(h.lab.Dir, "group_vars", "all", "style.yml"), "unit_style: seed\nfelix_env: {FELIX_HEALTHENABLED: \"true\"}\n")
-	write(t, filepath.Join(h.lab.Dir, "host_vars", h.cluster.Nodes()[2].Name+".yml"), "unit_style: hardened\nfelix_env: {}\n")
 	return e
+}
+
+func (e *integrated) hasNoDocker(host *testenv.Host) {
+	e.Helper()
+	write(e.T, filepath.Join(e.lab.Dir, "host_vars", host.Name+".yml"), "unit_style: hardened\nfelix_env: {}\n")
 }
 
 func (e *integrated) in(t *testing.T) *integrated { return &integrated{e.hosted.in(t), e.old} }
@@ -61,7 +75,7 @@ func (e *integrated) install(args ...string) outcome {
 // TestCalicoEtcdOnKubernetes takes a cluster without a network to one that carries pods and obeys policy, with units in the guides' style on nodes
 // of kubelet 1.23 with dockershim, and takes it back.
 func TestCalicoEtcdOnKubernetes(t *testing.T) {
-	e := newIntegrated(t)
+	e := newIntegrated(t, kube.Options{Kubelets: []kube.Kubelet{kube.Dockershim, kube.Dockershim, kube.Containerd}})
 	bare, before := e.looks(), e.objects()
 	if !t.Run("check mode alters nothing", func(t *testing.T) {
 		e := e.in(t)

@@ -3,6 +3,7 @@ package catalog_test
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,65 +18,139 @@ import (
 	"testing"
 )
 
-// registry is a private registry of images that takes pushes from whoever knows the password, and nothing else.
+// registry is a private registry of images that takes and gives them to whoever knows the password, and nothing else.
 type registry struct {
 	*httptest.Server
 	mu        sync.Mutex
-	blobs     map[string]int64 // digest -> size
-	uploading int64
-	manifests []string // <name>:<tag>
+	blobs     map[string][]byte   // digest -> content
+	uploads   map[string][]byte   // path -> what came so far
+	manifests map[string]manifest // <name>:<tag> and <name>:<digest>
+	pulled    map[string]bool     // <name>:<digest> that somebody was given
+}
+
+type manifest struct {
+	kind string // its Content-Type
+	text []byte
 }
 
 const registryUser, registryPassword = "ada", "s3cret-of-the-registry"
 
 func newRegistry(t *testing.T) *registry {
 	t.Helper()
-	r := &registry{blobs: map[string]int64{}}
+	r := unstartedRegistry()
 	r.Server = httptest.NewServer(r)
 	t.Cleanup(r.Close)
 	return r
 }
 
-func (r *registry) host() string { return strings.TrimPrefix(r.URL, "http://") }
+func unstartedRegistry() *registry {
+	return &registry{blobs: map[string][]byte{}, uploads: map[string][]byte{}, manifests: map[string]manifest{}, pulled: map[string]bool{}}
+}
 
-// ServeHTTP is as much of the protocol of registries (version 2) as a push needs.
-func (r *registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+func (r *registry) host() string {
+	_, host, _ := strings.Cut(r.URL, "://")
+	return host
+}
+
+// tags are the images that were pushed.
+func (r *registry) tags() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	var all []string
+	for name := range r.manifests {
+		if !strings.Contains(name, "sha256:") {
+			all = append(all, name)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// wasPulled tells whether somebody was given an image, <name>:<tag>, by its tag or by its digest.
+func (r *registry) wasPulled(image string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	name, _, _ := strings.Cut(image, ":")
+	return r.pulled[name+":"+digestOf(r.manifests[image].text)]
+}
+
+// login is a Docker config.json that knows the password.
+func (r *registry) login() string {
+	return fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, r.host(), base64.StdEncoding.EncodeToString([]byte(registryUser+":"+registryPassword)))
+}
+
+// ServeHTTP is as much of the protocol of registries (version 2) as pushes and pulls need.
+func (r *registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if user, password, _ := req.BasicAuth(); user != registryUser || password != registryPassword {
 		w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
+	body, _ := io.ReadAll(req.Body) // of what cannot be read the digest is wrong, and the client notices
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	name, kind, rest := splitPath(strings.TrimPrefix(req.URL.Path, "/v2/"))
 	switch {
 	case kind == "":
 		w.WriteHeader(http.StatusOK)
-	case kind == "blobs" && req.Method == http.MethodHead:
-		size, ok := r.blobs[rest]
-		if !ok {
-			w.WriteHeader(http.StatusNotFound)
-			return
-		}
-		w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
-	case kind == "blobs" && req.Method == http.MethodPost, req.Method == http.MethodPatch:
-		r.uploading, _ = io.Copy(io.Discard, req.Body) // what cannot be read is not counted, and the client notices
-		w.Header().Set("Location", "/v2/"+name+"/blobs/uploads/one")
-		w.Header().Set("Range", fmt.Sprintf("0-%d", max(0, r.uploading-1)))
-		w.WriteHeader(http.StatusAccepted)
-	case kind == "blobs" && req.Method == http.MethodPut:
-		r.blobs[req.URL.Query().Get("digest")] = r.uploading
-		w.Header().Set("Docker-Content-Digest", req.URL.Query().Get("digest"))
-		w.WriteHeader(http.StatusCreated)
-	case kind == "manifests" && req.Method == http.MethodPut:
-		text, _ := io.ReadAll(req.Body)
-		r.manifests = append(r.manifests, name+":"+rest)
-		w.Header().Set("Docker-Content-Digest", fmt.Sprintf("sha256:%x", sha256.Sum256(text)))
-		w.WriteHeader(http.StatusCreated)
+	case kind == "manifests":
+		r.manifest(w, req, name+":"+rest, name, body)
+	case req.Method == http.MethodHead || req.Method == http.MethodGet:
+		content, ok := r.blobs[rest]
+		give(w, req, "application/octet-stream", rest, content, ok)
 	default:
-		w.WriteHeader(http.StatusNotFound)
+		r.upload(w, req, name, body)
 	}
 }
+
+// give answers with a content, if there is one.
+func give(w http.ResponseWriter, req *http.Request, kind, digest string, content []byte, ok bool) {
+	if !ok {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+	w.Header().Set("Docker-Content-Digest", digest)
+	if req.Method == http.MethodGet {
+		_, _ = w.Write(content) // whoever asked is gone if this fails
+	}
+}
+
+func (r *registry) manifest(w http.ResponseWriter, req *http.Request, at, name string, body []byte) {
+	if req.Method != http.MethodPut {
+		m, ok := r.manifests[at]
+		if ok && req.Method == http.MethodGet {
+			r.pulled[name+":"+digestOf(m.text)] = true
+		}
+		give(w, req, m.kind, digestOf(m.text), m.text, ok)
+		return
+	}
+	m := manifest{req.Header.Get("Content-Type"), body}
+	r.manifests[at], r.manifests[name+":"+digestOf(body)] = m, m
+	w.Header().Set("Docker-Content-Digest", digestOf(body))
+	w.WriteHeader(http.StatusCreated)
+}
+
+// upload takes a blob in parts.
+func (r *registry) upload(w http.ResponseWriter, req *http.Request, name string, body []byte) {
+	at := req.URL.Path
+	if req.Method == http.MethodPost {
+		at = fmt.Sprintf("/v2/%s/blobs/uploads/%d", name, len(r.uploads))
+	}
+	r.uploads[at] = append(r.uploads[at], body...)
+	if digest := req.URL.Query().Get("digest"); digest != "" {
+		r.blobs[digest] = r.uploads[at]
+		w.Header().Set("Docker-Content-Digest", digest)
+		w.WriteHeader(http.StatusCreated)
+		return
+	}
+	w.Header().Set("Location", at)
+	w.Header().Set("Range", fmt.Sprintf("0-%d", max(0, len(r.uploads[at])-1)))
+	w.WriteHeader(http.StatusAccepted)
+}
+
+func digestOf(text []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(text)) }
 
 // splitPath cuts <name>/blobs/<rest> or <name>/manifests/<rest>.
 func splitPath(path string) (name, kind, rest string) {
@@ -114,7 +189,7 @@ func TestImagesArePushed(t *testing.T) {
 		t.Errorf("the first push changed %s things, want 1", got)
 	}
 	want := []string{"net/tigera/calroll-test-packed:1", "net/tigera/calroll-test-plain:1"}
-	if got := slices.Sorted(slices.Values(reg.manifests)); !slices.Equal(got, want) {
+	if got := reg.tags(); !slices.Equal(got, want) {
 		t.Errorf("the registry has %v, want %v", got, want)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "push")); err == nil {

@@ -62,12 +62,18 @@ func isRace(err error) bool {
 	return apierrors.IsConflict(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeFieldManagerConflict) || apierrors.IsAlreadyExists(err)
 }
 
+// takeOver is what to do about fields that belong to somebody else, whom the server has named.
+const takeOver = "to take the fields over set force_conflicts of server_side_apply, which take_over=true does in the playbooks that come with calroll"
+
 func (w *k8sWork) explain(d definition, existing *unstructured.Unstructured, err error) error {
 	var e *tasks.Error
 	if errors.As(err, &e) {
 		return err
 	}
 	op := map[string]string{"create": "create ", "apply": "apply ", "replace": "replace ", "update": "patch "}[w.method(existing == nil)]
+	if apierrors.HasStatusCause(err, metav1.CauseTypeFieldManagerConflict) {
+		err = fmt.Errorf("%w; %s", err, takeOver)
+	}
 	return failed(op+d.named(), err)
 }
 

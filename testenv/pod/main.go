@@ -7,6 +7,8 @@
 //	pod cnx-apiserver --secure-port=PORT
 //	                    stands in for the CNX API server, which is not to be had: answers for projectcalico.org/v3, with one tier
 //	pod cnx-manager     stands in for CNX Manager: serves a page over HTTPS with its certificate
+//	pod prometheus URL,URL,...
+//	                    stands in for the Prometheus of CNX on port 8080: says of which of the URLs it can read Felix's metrics
 //
 // What it serves:
 //
@@ -63,8 +65,11 @@ func run(mode, argument string) error {
 	case "cnx-manager":
 		go pause()
 		return manager()
+	case "prometheus":
+		go pause()
+		return prometheus(argument)
 	}
-	return fmt.Errorf("cannot %s: it is pause, serve, get, cnx-apiserver or cnx-manager", mode)
+	return fmt.Errorf("cannot %s: it is pause, serve, get, cnx-apiserver, cnx-manager or prometheus", mode)
 }
 
 // pause ends the process at a signal, and meanwhile collects children that others left to process 1.

@@ -1,0 +1,231 @@
+//go:build nightly
+
+package catalog_test
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec" // KEEP
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/calroll/calroll/testenv"
+	"github.com/calroll/calroll/testenv/artifacts"
+	"github.com/calroll/calroll/testenv/kube"
+	"github.com/calroll/calroll/testenv/pki"
+)
+
+// tigeraEtcd is a cluster without a network whose control plane is a node too, with an etcd beside it, and calroll to give it CNX.
+type tigeraEtcd struct {
+	*tigera
+	old []*testenv.Host // nodes with kubelet 1.23 and dockershim; the first is image_host
+	reg *registry
+}
+
+// TestCNXEtcd takes a cluster without a network to CNX whose data is in etcd, and back: calico/node as a unit on every host, in the guides' style
+// where there is Docker, the controllers, the CNX API server, CNX Manager and what a Prometheus needs. The images of the latter two go from archives
+// into a private registry, and from there to the nodes. As in TestCNXKDD the programs of CNX are stand-ins, and those of Calico are of CalicoVersion.
+func TestCNXEtcd(t *testing.T) {
+	c := newTigeraEtcd(t)
+	t.Log("KEPT", c.lab.Dir, c.settings, c.exe) // KEEP
+	bare, before, flags := c.integrated().looks(), c.objects(), c.apiServer()
+	t.Cleanup(func() { // KEEP
+		for i := 0; t.Failed() && i < 1800; i++ { // KEEP
+			if _, err := os.Stat("/tmp/w/cnx.go-on"); err == nil { // KEEP
+				break // KEEP
+			} // KEEP
+			exec.Command("sleep", "1").Run() // KEEP
+		} // KEEP
+	}) // KEEP
+	ok := c.sub("install", (*tigeraEtcd).installs) &&
+		c.sub("API", func(c *tigeraEtcd) { c.servesTiers() }) &&
+		c.sub("manager", func(c *tigeraEtcd) { c.showsThePage() }) &&
+		c.sub("origin", func(c *tigeraEtcd) { c.letsPagesAsk(flags) }) &&
+		c.sub("users", func(c *tigeraEtcd) { c.letsUsersIn() }) &&
+		c.sub("reports", (*tigeraEtcd).reportsFromEtcd) &&
+		c.sub("watched", func(c *tigeraEtcd) { c.watches() }) &&
+		c.sub("registry", (*tigeraEtcd).pullsFromRegistry) &&
+		c.sub("again", func(c *tigeraEtcd) { c.changesNothing() })
+	if ok {
+		c.sub("back", func(c *tigeraEtcd) { c.leavesEtcd(bare, before, flags) })
+	}
+}
+
+func newTigeraEtcd(t *testing.T) *tigeraEtcd {
+	t.Helper()
+	e := newIntegrated(t, kube.Options{Kubelets: []kube.Kubelet{kube.Dockershim, kube.Containerd}, ControlNode: true, CNX: true})
+	c := &tigeraEtcd{&tigera{hosted: e.hosted, playbook: "cnx-etcd"}, e.old, nil}
+	c.reg = c.newRegistryOfLab()
+	c.taintsControl()
+	for _, h := range c.lab.Hosts {
+		c.hasNode(h)
+	}
+	login := filepath.Join(t.TempDir(), "config.json")
+	write(t, login, c.reg.login())
+	c.writeSettings(fmt.Sprintf(`
+artifact_source: local
+image_registry: %s
+image_delivery: registry
+image_host: %s
+image_archives: [%s]
+image_registry_username: %s
+image_registry_password: %s
+image_pull_secret_file: %s
+wait_felix_seconds: 300
+wait_bgp_seconds: 300
+wait_node_ready_seconds: 600
+`, c.registry(), c.old[0].Name, c.archives(), registryUser, registryPassword, login))
+	for _, name := range []string{"calico", "calico-ipam", "loopback", "portmap", "host-local", "bandwidth"} {
+		program := strings.TrimSuffix(name, "-ipam") // one program under two names
+		text, err := os.ReadFile(c.site.Sets[0].Program(program))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(filepath.Dir(c.settings), name), string(text))
+	}
+	return c
+}
+
+func (c *tigeraEtcd) integrated() *integrated { return &integrated{c.hosted, c.old} }
+
+func (c *tigeraEtcd) sub(name string, test func(*tigeraEtcd)) bool {
+	return c.tigera.sub(name, func(in *tigera) { test(&tigeraEtcd{in, c.old, c.reg}) })
+}
+
+// registry is what stands before tigera/ in the names of images.
+func (c *tigeraEtcd) registry() string { return c.reg.host() + "/net/" }
+
+// newRegistryOfLab is a private registry at the lab's gateway, whose certificate the runtimes of all hosts accept.
+func (c *tigeraEtcd) newRegistryOfLab() *registry {
+	c.Helper()
+	pair, err := c.cluster.PKI.CA.Issue(pki.Subject{Name: "registry", Hosts: []string{c.lab.Gateway.String()}})
+	if err != nil {
+		c.Fatal(err)
+	}
+	cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
+	if err != nil {
+		c.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(c.lab.Gateway.String(), "0"))
+	if err != nil {
+		c.Fatal(err)
+	}
+	r := unstartedRegistry()
+	r.Server = &httptest.Server{Listener: listener, Config: &http.Server{Handler: r}, TLS: &tls.Config{Certificates: []tls.Certificate{cert}}}
+	r.StartTLS()
+	c.Cleanup(r.Close)
+	for _, h := range c.lab.Hosts {
+		if slices.Contains(c.old, h) {
+			c.sh(h, "mkdir -p /etc/docker/certs.d/"+r.host()+" && cp /etc/kubernetes/pki/ca.crt /etc/docker/certs.d/"+r.host())
+			continue
+		}
+		c.sh(h, "cp /etc/kubernetes/pki/ca.crt /etc/ssl/certs/registry.pem && systemctl restart containerd")
+	}
+	return r
+}
+
+// archives are the entries of image_archives for the images that go through the registry.
+func (c *tigeraEtcd) archives() string {
+	c.Helper()
+	sets, err := kube.Build(c.Context(), kube.Options{CNX: true}, func(line string) { c.Log(line) })
+	if err != nil {
+		c.Fatal(err)
+	}
+	var entries []string
+	for _, part := range []artifacts.Part{artifacts.CNXAPIServerImage, artifacts.CNXManagerImage} {
+		f, ok := sets[0].Image(part)
+		if !ok {
+			c.Fatalf("there is no %s", part)
+		}
+		entries = append(entries, fmt.Sprintf("{image: %q, sha256: %s, file: %q}", artifacts.ImageTag(part, ""), f.SHA256, f.Path))
+	}
+	return strings.Join(entries, ", ")
+}
+
+// hasNode gives a host the stand-in of calico/node under the registry's name, where the unit's runtime has its images.
+func (c *tigeraEtcd) hasNode(h *testenv.Host) {
+	c.Helper()
+	image, name := cnxImages[0], c.registry()+cnxImages[0]
+	if slices.Contains(c.old, h) {
+		c.sh(h, "docker tag "+image+" "+name)
+		return
+	}
+	c.sh(h, "ctr --namespace k8s.io images export - docker.io/"+image+" | ctr --namespace calico images import - && ctr --namespace calico images tag docker.io/"+image+" "+name)
+}
+
+// pullsFromRegistry: what was pushed is pulled by other nodes with the pull secret of the pods, and by Docker for a unit.
+func (c *tigeraEtcd) pullsFromRegistry() {
+	want := []string{"net/tigera/cnx-apiserver:v2.0.0", "net/tigera/cnx-manager:v2.0.0"}
+	if got := c.reg.tags(); !slices.Equal(got, want) {
+		c.Fatalf("the registry has %v, want %v", got, want)
+	}
+	for _, name := range []string{"cnx-apiserver", "cnx-manager", "calico-kube-controllers"} {
+		got := c.kubectl("-n", "kube-system", "get", "deployment", name, "-o", "jsonpath={.spec.template.spec.imagePullSecrets[*].name}")
+		if got != "cnx-pull-secret" {
+			c.Errorf("%s has the pull secrets %q", name, got)
+		}
+	}
+	c.kubectl("cordon", c.old[0].Name) // it pushed the images, and has them
+	for name, label := range map[string]string{"cnx-apiserver": "apiserver=true", "cnx-manager": "k8s-app=cnx-manager"} {
+		c.kubectl("-n", "kube-system", "delete", "pod", "-l", label)
+		c.kubectl("-n", "kube-system", "rollout", "status", "deployment", name, "--timeout=180s")
+	}
+	c.kubectl("uncordon", c.old[0].Name)
+	for _, image := range want {
+		if !c.reg.wasPulled(image) {
+			c.Errorf("nobody pulled %s", image)
+		}
+	}
+}
+
+// installs looks at units, pods and the API after the run.
+func (c *tigeraEtcd) installs() {
+	c.Log(c.cnx(exitOK).text)
+	if err := c.cluster.WaitReady(c.Context()); err != nil {
+		c.Fatal(err)
+	}
+	for _, h := range c.lab.Hosts {
+		c.sh(h, "systemctl is-active calico-node && systemctl is-enabled calico-node")
+		if unit := c.sh(h, "systemctl cat calico-node"); !strings.Contains(unit, c.registry()+cnxImages[0]) {
+			c.Errorf("%s: the unit does not run %s:\n%s", h.Name, cnxImages[0], unit)
+		}
+	}
+	for _, h := range c.old {
+		if got := c.sh(h, imageOf); got != c.registry()+cnxImages[0] {
+			c.Errorf("%s runs %s", h.Name, got)
+		}
+	}
+	running := c.kubectl("get", "pod", "-n", "kube-system", "-o", "jsonpath={.items[*].spec.containers[*].image}")
+	for _, image := range []string{"tigera/cnx-apiserver:v2.0.0", "tigera/cnx-manager:v2.0.0"} {
+		if !strings.Contains(running, c.registry()+image) {
+			c.Errorf("no pod runs %s: %s", image, running)
+		}
+	}
+	c.integrated().controllersWork()
+}
+
+// reportsFromEtcd is S-19: the fields are in etcd, and every host has the port.
+func (c *tigeraEtcd) reportsFromEtcd() {
+	out, err := c.site.Etcd.Command(c.Context(), "get", "/calico/resources/v3/projectcalico.org/felixconfigurations/default", "--print-value-only").Output()
+	if err != nil || !strings.Contains(string(out), `"prometheusMetricsEnabled":true,"prometheusMetricsPort":9081`) {
+		c.Errorf("Felix is configured with %s, %v", out, err)
+	}
+	c.servesMetrics()
+}
+
+// leavesEtcd takes the first run back: hosts, API and etcd are as they were.
+func (c *tigeraEtcd) leavesEtcd(bare map[string]testenv.Snapshot, before, flags []string) {
+	c.goesBackBy(flags, func() {
+		c.rollback(c.runs()[0])
+		c.integrated().isAsBefore(bare, before)
+	})
+	if got := c.nodes(); len(got) > 0 {
+		c.Errorf("etcd still has the nodes %s", got)
+	}
+}
