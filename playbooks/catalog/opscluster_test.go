@@ -378,8 +378,8 @@ func (h *hosted) removesNode() {
 			h.Errorf("%s still has %s", kinds, got)
 		}
 	}
-	left := `{ ls -d /etc/cni/net.d/* /var/lib/calico /var/run/calico /opt/cni/bin/calico; ip -o link | grep cali; ip route show proto bird; iptables-save | grep cali; ipset list -n | grep cali
-pgrep -a -f calico-node; systemctl is-enabled kubelet | grep -x enabled; } 2>/dev/null || true`
+	left := `{ ls -d /etc/cni/net.d/* /var/lib/calico /var/run/calico /opt/cni/bin/calico; ip -o link | grep cali; ip route show proto bird; iptables-save | grep 'cali[-:]'; ipset list -n | grep cali
+pgrep -a -f '[c]alico-node -'; systemctl is-enabled kubelet | grep -x enabled; } 2>/dev/null || true`
 	if got := h.sh(host, left); got != "" {
 		h.Errorf("%s still has\n%s", host.Name, got)
 	}

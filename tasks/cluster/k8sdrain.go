@@ -296,13 +296,11 @@ func budgetOf(refused error) string {
 	if !errors.As(refused, &said) {
 		return ""
 	}
-	text := ": " + said.Status().Message
-	if d := said.Status().Details; d != nil {
-		for _, c := range d.Causes {
-			text += " " + c.Message
-		}
+	text := said.Status().Message
+	if d := said.Status().Details; d != nil && len(d.Causes) > 0 {
+		text = d.Causes[0].Message
 	}
-	return text
+	return ": " + text
 }
 
 func (n *draining) push(ctx context.Context, p *unstructured.Unstructured) error {

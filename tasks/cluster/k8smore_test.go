@@ -130,7 +130,8 @@ func waits(b *kubeBed) {
 	}
 	never := b.apply(fmt.Sprintf(deployment, "waits", 1, "w"))
 	never["wait"], never["wait_sleep"], never["wait_timeout"] = true, 1, 1
-	if r := b.try(how{}, "k8s", never); !r.Failed || !strings.Contains(r.Msg, `"Deployment" "waits": Timed out waiting on resource; 0 of 1 pods are new, 0 available`) {
+	if r := b.try(how{}, "k8s", never); !r.Failed || !strings.Contains(r.Msg, `"Deployment" "waits": Timed out waiting on resource`) ||
+		!strings.Contains(r.Msg, "of 1 pods are new, 0 available") {
 		b.Errorf("without a node no pod gets ready: %+v", r)
 	}
 	condition := map[string]any{"kind": "Deployment", "api_version": "apps/v1", "name": "waits", "namespace": "default", "wait": true, "wait_sleep": 1,
