@@ -181,7 +181,7 @@ systemctl stop calico-node
 docker create --name calico-node $image true >/dev/null                                                     # D-34
 calicoctl patch node $(hostname) -p '{"spec": {"bgp": {"ipv4Address": "10.99.99.99/24"}}}'                  # D-07
 cp /etc/hosts /root/hosts
-sed 's/^127.0.0.1/127.0.0.2/' /root/hosts > /etc/hosts                                                      # D-32
+sed 's/^127.0.0.1.*/127.0.0.2 localhost/; /^::1/d' /root/hosts > /etc/hosts                                 # D-32
 printf '#!/bin/sh\necho Kubernetes v1.6.13\n' > /usr/local/bin/kubelet                                      # D-02
 printf '[Service]\nExecStart=/usr/local/bin/kubelet\n' > /etc/systemd/system/kubelet.service
 systemctl daemon-reload
@@ -200,6 +200,7 @@ mount -t tmpfs -o noexec tmpfs /opt/cni/bin                                     
 umount /opt/cni/bin
 docker rm -f calico-node
 cat /root/hosts > /etc/hosts
+calicoctl patch node $(hostname) -p '{"spec": {"bgp": {"ipv4Address": "'$(ip -4 -o address show dev eth0 | awk '{print $4}')'"}}}'
 iptables $(cat /root/forward)
 systemctl stop others-proxy
 if [ -f /root/config.toml ]; then mv /root/config.toml /etc/containerd/config.toml; else rm /etc/containerd/config.toml; fi
