@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec" // KEEP
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,16 +32,7 @@ type tigeraEtcd struct {
 // into a private registry, and from there to the nodes. As in TestCNXKDD the programs of CNX are stand-ins, and those of Calico are of CalicoVersion.
 func TestCNXEtcd(t *testing.T) {
 	c := newTigeraEtcd(t)
-	t.Log("KEPT", c.lab.Dir, c.settings, c.exe) // KEEP
 	bare, before, flags := c.integrated().looks(), c.objects(), c.apiServer()
-	t.Cleanup(func() { // KEEP
-		for i := 0; t.Failed() && i < 1800; i++ { // KEEP
-			if _, err := os.Stat("/tmp/w/cnx.go-on"); err == nil { // KEEP
-				break // KEEP
-			} // KEEP
-			exec.Command("sleep", "1").Run() // KEEP
-		} // KEEP
-	}) // KEEP
 	ok := c.sub("install", (*tigeraEtcd).installs) &&
 		c.sub("API", func(c *tigeraEtcd) { c.servesTiers() }) &&
 		c.sub("manager", func(c *tigeraEtcd) { c.showsThePage() }) &&

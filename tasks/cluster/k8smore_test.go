@@ -185,7 +185,7 @@ func conflicts(b *kubeBed) {
 	theirs := strings.Replace(configMap, `a: "1"`, `a: "theirs"`, 1)
 	other := b.apply(theirs)
 	other["server_side_apply"] = map[string]any{"field_manager": "somebody"}
-	if r := b.try(how{}, "k8s", other); !r.Failed || !strings.Contains(r.Msg, `conflict with "calroll"`) {
+	if r := b.try(how{}, "k8s", other); !r.Failed || !strings.Contains(r.Msg, `conflict with "calroll"`) || !strings.Contains(r.Msg, "take_over=true") {
 		b.Errorf("%+v", r)
 	}
 	other["server_side_apply"] = map[string]any{"field_manager": "somebody", "force_conflicts": true}
