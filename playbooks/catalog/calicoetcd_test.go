@@ -225,6 +225,7 @@ const imageOf = "docker inspect --format '{{.Config.Image}}' calico-node"
 
 // TestCalicoEtcd takes three bare hosts to a network, looks whether it works, breaks an upgrade, and takes everything back.
 func TestCalicoEtcd(t *testing.T) {
+	t.Parallel()
 	c := newNetwork(t, 3)
 	const before, after = "calico_version=v3.28.4", "calico_version=v3.28.5"
 	bare := c.snapshots()

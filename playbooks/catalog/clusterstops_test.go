@@ -64,6 +64,7 @@ spec: {cidr: 10.99.0.0/16, ipipMode: Never, vxlanMode: Never}
 
 // TestClusterGatesStopTheRun: what is wrong with a real cluster ends the run before anything is written, at the right gate.
 func TestClusterGatesStopTheRun(t *testing.T) {
+	t.Parallel()
 	exe, err := program()
 	if err != nil {
 		t.Fatal(err)

@@ -55,6 +55,7 @@ type tigera struct {
 // by the playbook cnx-kdd, with stand-ins for the programs of CNX. The programs of Calico are of CalicoVersion, and so are the objects that run them:
 // those of CNX 2.0 start programs of Calico 3.0, which are not to be had (TestCNXOnAPI and the golden files have those).
 func TestCNXKDD(t *testing.T) {
+	t.Parallel()
 	c := newTigera(t)
 	bare, before, flags := c.pictures(), c.objects(), c.apiServer()
 	ok := c.sub("bundled monitoring", (*tigera).refusesBundled) &&

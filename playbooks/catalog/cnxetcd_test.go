@@ -31,6 +31,7 @@ type tigeraEtcd struct {
 // where there is Docker, the controllers, the CNX API server, CNX Manager and what a Prometheus needs. The images of the latter two go from archives
 // into a private registry, and from there to the nodes. As in TestCNXKDD the programs of CNX are stand-ins, and those of Calico are of CalicoVersion.
 func TestCNXEtcd(t *testing.T) {
+	t.Parallel()
 	c := newTigeraEtcd(t)
 	bare, before, flags := c.integrated().looks(), c.objects(), c.apiServer()
 	ok := c.sub("install", (*tigeraEtcd).installs) &&

@@ -15,6 +15,7 @@ var modernDCOS = []string{"-e", "calico_version=v3.28.5", "-e", "dcos_etcd_acces
 
 // TestDCOS takes agents to Calico and Kubernetes on it, looks whether it works, does it again, and takes everything back.
 func TestDCOS(t *testing.T) {
+	t.Parallel()
 	d := newDCOS(t, 3)
 	bare := d.pictures()
 

@@ -1,5 +1,3 @@
-//go:build nightly
-
 package catalog_test
 
 import (
@@ -75,6 +73,7 @@ func (e *integrated) install(args ...string) outcome {
 // TestCalicoEtcdOnKubernetes takes a cluster without a network to one that carries pods and obeys policy, with units in the guides' style on nodes
 // of kubelet 1.23 with dockershim, and takes it back.
 func TestCalicoEtcdOnKubernetes(t *testing.T) {
+	t.Parallel()
 	e := newIntegrated(t, kube.Options{Kubelets: []kube.Kubelet{kube.Dockershim, kube.Dockershim, kube.Containerd}})
 	bare, before := e.looks(), e.objects()
 	if !t.Run("check mode alters nothing", func(t *testing.T) {

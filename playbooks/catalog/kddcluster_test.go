@@ -98,6 +98,7 @@ func (h *hosted) objects() []string {
 // TestCalicoKDD takes a cluster whose nodes are NotReady to a network that carries pods and obeys policy, twice: over BGP without
 // encapsulation and over VXLAN. What was installed is taken back in between, and leaves hosts and API as they were.
 func TestCalicoKDD(t *testing.T) {
+	t.Parallel()
 	h := newHosted(t, kube.Containerd, kube.Containerd, kube.Containerd)
 	bare, before := h.pictures(), h.objects()
 	ok := t.Run("BGP", func(t *testing.T) { h.in(t).carries("calico-node", " proto bird", "-e", "pool_encap=off") }) &&

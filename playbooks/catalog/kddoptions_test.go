@@ -13,6 +13,7 @@ import (
 // TestKDDOptions shows the options of calico-kdd that leave the way between nodes to others: to static routes, and to flannel. Each carries pods,
 // obeys policy, and can be taken back, which leaves hosts and API as they were.
 func TestKDDOptions(t *testing.T) {
+	t.Parallel()
 	h := newHostedWith(t, kube.Options{Kubelets: []kube.Kubelet{kube.Containerd, kube.Containerd}, Flannel: true})
 	h.rules = true
 	bare, before := h.pictures(), h.objects()

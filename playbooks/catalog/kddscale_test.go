@@ -28,6 +28,7 @@ type scaled struct {
 
 // TestKDDScale takes a running cluster to Typha and to route reflectors and back, while two pods keep talking to each other.
 func TestKDDScale(t *testing.T) {
+	t.Parallel()
 	s := &scaled{newHosted(t, kube.Containerd, kube.Containerd, kube.Containerd), nil, new([]string)}
 	s.settings = []string{"-e", "pool_encap=off", "-e", "manage_pool=true", "-e", "artifact_source=local", "-e", "artifact_dir=" + calicoctlFolder(t)}
 	for _, step := range []struct {

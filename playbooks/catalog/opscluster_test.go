@@ -1,5 +1,3 @@
-//go:build nightly
-
 package catalog_test
 
 import (
@@ -77,6 +75,7 @@ spec: {minAvailable: 1, selector: {matchLabels: {app: stay}}}
 // TestOperations takes a running cluster with Typha to a newer release while pods on every pair of nodes keep asking each other: first it breaks on the
 // second node and goes back, then Typha breaks and has to wait for the nodes. The upgrade is taken back by hand, a node goes, and joins again.
 func TestOperations(t *testing.T) {
+	t.Parallel()
 	exe, err := program()
 	if err != nil {
 		t.Fatal(err)

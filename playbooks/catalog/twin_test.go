@@ -39,6 +39,7 @@ var twinWatch = testenv.Watch{Paths: watched.Paths, Exclude: append([]string{"/r
 // TestAnsibleEndsInTheSameFiles carries calico-etcd out with ansible-core and its collections, and then with calroll, on a host that was the
 // same before, and compares every file, unit and kernel setting. A run of calroll on what ansible-core left finds nothing to change.
 func TestAnsibleEndsInTheSameFiles(t *testing.T) {
+	t.Parallel()
 	c := newNetwork(t, 1)
 	host := c.lab.Hosts[0]
 	c.run(exitOK)

@@ -46,6 +46,7 @@ func (c *network) alike(before map[string]testenv.Snapshot, when string) {
 // TestUninstallOfUnits installs calico-etcd, which verify finds healthy until a unit is stopped; doctor names what is planted on the hosts; uninstall leaves
 // hosts and etcd as they were.
 func TestUninstallOfUnits(t *testing.T) {
+	t.Parallel()
 	c := newNetwork(t, 2)
 	first, second := c.lab.Hosts[0], c.lab.Hosts[1]
 	for _, h := range c.lab.Hosts { // something of others, which stays or comes back
@@ -124,15 +125,6 @@ func (c *network) comesBack(whole map[string]testenv.Snapshot) {
 	if o := c.looks("verify", exitOK); !strings.Contains(o.text, "ok: all ") {
 		c.Errorf("verify finds something after the rollback:\n%s", o.text)
 	}
-}
-
-func (c *network) uninstalls(code int, args ...string) outcome {
-	c.Helper()
-	o := c.calroll(append([]string{"run", "uninstall"}, args...)...)
-	if o.code != code {
-		c.Fatalf("calroll run uninstall %s: exit code %d, not %d\n%s", strings.Join(args, " "), o.code, code, o.text)
-	}
-	return o
 }
 
 // onFirst and onSecond plant failures on hosts, by their numbers; the other script takes away what an uninstall does not.

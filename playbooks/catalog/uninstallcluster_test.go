@@ -1,5 +1,3 @@
-//go:build nightly
-
 package catalog_test
 
 import (
@@ -16,6 +14,7 @@ import (
 // on one node; uninstall leaves alone what pods need unless it may, and a node that cannot be drained; it leaves hosts and API as they were, can be
 // taken back, and keeps the data unless it shall not.
 func TestUninstallOfPods(t *testing.T) {
+	t.Parallel()
 	h := newHosted(t, kube.Containerd, kube.Containerd)
 	h.rules = true
 	bare, before := h.pictures(), h.objects()
@@ -140,6 +139,15 @@ func (h *hosted) breaksOff() {
 		h.sh(n, "ls /etc/cni/net.d/10-calico.conflist && curl -fsS http://127.0.0.1:9099/readiness")
 	}
 	h.kubectl("delete", "poddisruptionbudget", "keep-a")
+}
+
+func (c *network) uninstalls(code int, args ...string) outcome {
+	c.Helper()
+	o := c.calroll(append([]string{"run", "uninstall"}, args...)...)
+	if o.code != code {
+		c.Fatalf("calroll run uninstall %s: exit code %d, not %d\n%s", strings.Join(args, " "), o.code, code, o.text)
+	}
+	return o
 }
 
 func (h *hosted) kinds() int {
