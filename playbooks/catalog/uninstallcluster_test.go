@@ -17,6 +17,7 @@ func (h *hosted) pictured() map[string]testenv.Snapshot {
 	h.Helper()
 	watch := hostedWatch
 	watch.Rules = true
+	watch.Exclude = append(slices.Clone(watch.Exclude), "/var/log/calico/cni/cni.log") // the kubelet takes sandboxes of the smoke test away up to a minute later
 	all := map[string]testenv.Snapshot{}
 	for _, host := range h.lab.Hosts {
 		s, err := host.Snapshot(h.Context(), watch)
