@@ -182,10 +182,12 @@ func (h *hosted) inSteps(text string, steps ...string) {
 	}
 }
 
-// comesBack takes the uninstall back.
+// comesBack takes the uninstall back, and then the one before it, which broke off when the controllers had gone.
 func (h *hosted) comesBack() {
 	h.Helper()
-	h.rollback(h.lastRun())
+	runs := h.runs()
+	h.rollback(runs[len(runs)-1])
+	h.rollback(runs[len(runs)-2])
 	if err := h.cluster.WaitReady(h.Context()); err != nil {
 		h.Fatal(err)
 	}
