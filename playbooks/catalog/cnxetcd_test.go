@@ -198,6 +198,8 @@ func (c *tigeraEtcd) installs() {
 			c.Errorf("no pod runs %s: %s", image, running)
 		}
 	}
+	// The controllers lost kube-apiserver while it was restarted, and may have started anew.
+	c.kubectl("-n", "kube-system", "wait", "--for=condition=Available", "--timeout=120s", "deployment/calico-kube-controllers")
 	c.integrated().controllersWork()
 }
 
