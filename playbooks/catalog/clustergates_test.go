@@ -178,6 +178,8 @@ var clusterCases = []gateCase{
 	{topic: "kdd", gate: "P-09 stop", vars: "ipam: host-local\n", facts: nodeFacts("192.168.0.0/24", "10.9.1.0/24"), found: "10.9.1.0/24 are outside", remedy: "delete those Node objects"},
 	{topic: "kdd", gate: "P-09 stop", vars: "ipam: host-local\n", facts: nodeFacts("192.168.0.0/24", "192.168.0.0/24"), found: "nodes share a pod network", remedy: "register anew"},
 	{topic: "kdd", gate: "G-24 ask", vars: "option: policy-only\n", facts: soundCluster("routes", "10.0.0.0/24"), found: "no route to the pod networks 192.168.1.0/24", remedy: "pod_routing", open: [2]string{"option: policy-only\n", ""}},
+	{topic: "kdd", gate: "G-24 ask", vars: "option: policy-only\n", facts: soundCluster("routes", ""), found: "no route to the pod networks 192.168.1.0/24", remedy: "pod_routing",
+		open: [2]string{"option: policy-only\n", soundCluster("routes", "") + "calico_nodename: control\n"}},
 	{topic: "kdd", gate: "P-18 stop", vars: "option: flannel\n", facts: "kube_flannels: [kube-flannel-ds]\n", found: "the DaemonSet kube-flannel-ds", remedy: "take it away", open: [2]string{"option: flannel\n", ""}},
 	{topic: "kdd", gate: "P-18 stop", vars: "option: flannel\n", facts: soundCluster("flannel_running", "yes"), found: "runs already on the host",
 		open: [2]string{"option: flannel\n", soundCluster("flannel_running", "yes") + installed("hosted", "kdd", "flannel", "calico", "3.28.5")}},
@@ -190,6 +192,8 @@ var clusterCases = []gateCase{
 
 	{topic: "pools", gate: "G-22 stop", facts: "kube_pools: [" + pool("old", "10.9.0.0/16", "Always", "Never") + "]\n", found: "the pool old 10.9.0.0/16 (ipip Always, vxlan Never)", remedy: "set pool_cidr and pool_encap",
 		open: [2]string{"", "kube_pools: [" + pool("p", "192.168.0.0/16", "Never", "Always") + "]\n"}},
+	{topic: "pools", gate: "G-22 stop", vars: "option: flannel\n", facts: "kube_pools: [" + pool("p", "192.168.0.0/16", "Never", "Always") + "]\n", found: "describe 192.168.0.0/16 (off)",
+		open: [2]string{"option: flannel\n", "kube_pools: [" + pool("p", "192.168.0.0/16", "Never", "Never") + "]\n"}},
 	{topic: "pools", gate: "G-22 stop", facts: "kube_pools: [" + pool("p", "192.168.0.0/16", "Never", "CrossSubnet") + "]\n", found: "vxlan CrossSubnet"},
 	{topic: "pools", gate: "G-22 stop", facts: "kube_pools: [" + pool("p", "192.168.0.0/16", "Never", "Always") + ", " + pool("q", "10.9.0.0/16", "Never", "Never") + "]\n", found: "the pool q 10.9.0.0/16",
 		open: [2]string{"pool_others: [10.9.0.0/16]\n", "kube_pools: [" + pool("p", "192.168.0.0/16", "Never", "Always") + ", " + pool("q", "10.9.0.0/16", "Never", "Never") + "]\n"}},
