@@ -62,6 +62,7 @@ func newTigeraEtcd(t *testing.T) *tigeraEtcd {
 	c.writeSettings(fmt.Sprintf(`
 artifact_source: local
 image_registry: %s
+cnx_node_image: %s
 image_delivery: registry
 image_host: %s
 image_archives: [%s]
@@ -71,7 +72,7 @@ image_pull_secret_file: %s
 wait_felix_seconds: 300
 wait_bgp_seconds: 300
 wait_node_ready_seconds: 600
-`, c.registry(), c.old[0].Name, c.archives(), registryUser, registryPassword, login))
+`, c.registry(), c.nodeImage(), c.old[0].Name, c.archives(), registryUser, registryPassword, login))
 	for _, name := range []string{"calico", "calico-ipam", "loopback", "portmap", "host-local", "bandwidth"} {
 		program := strings.TrimSuffix(name, "-ipam") // one program under two names
 		text, err := os.ReadFile(c.site.Sets[0].Program(program))
@@ -91,6 +92,9 @@ func (c *tigeraEtcd) sub(name string, test func(*tigeraEtcd)) bool {
 
 // registry is what stands before tigera/ in the names of images.
 func (c *tigeraEtcd) registry() string { return c.reg.host() + "/net/" }
+
+// nodeImage is the stand-in of calico/node. Its tag is the release of its programs: gates compare that with the wanted one.
+func (c *tigeraEtcd) nodeImage() string { return c.registry() + "tigera/cnx-node:" + kubeCalico(c.cluster) }
 
 // newRegistryOfLab is a private registry at the lab's gateway, whose certificate the runtimes of all hosts accept.
 func (c *tigeraEtcd) newRegistryOfLab() *registry {
@@ -142,7 +146,7 @@ func (c *tigeraEtcd) archives() string {
 // hasNode gives a host the stand-in of calico/node under the registry's name, where the unit's runtime has its images.
 func (c *tigeraEtcd) hasNode(h *testenv.Host) {
 	c.Helper()
-	image, name := cnxImages[0], c.registry()+cnxImages[0]
+	image, name := cnxImages[0], c.nodeImage()
 	if slices.Contains(c.old, h) {
 		c.sh(h, "docker tag "+image+" "+name)
 		return
@@ -183,12 +187,12 @@ func (c *tigeraEtcd) installs() {
 	}
 	for _, h := range c.lab.Hosts {
 		c.sh(h, "systemctl is-active calico-node && systemctl is-enabled calico-node")
-		if unit := c.sh(h, "systemctl cat calico-node"); !strings.Contains(unit, c.registry()+cnxImages[0]) {
+		if unit := c.sh(h, "systemctl cat calico-node"); !strings.Contains(unit, c.nodeImage()) {
 			c.Errorf("%s: the unit does not run %s:\n%s", h.Name, cnxImages[0], unit)
 		}
 	}
 	for _, h := range c.old {
-		if got := c.sh(h, imageOf); got != c.registry()+cnxImages[0] {
+		if got := c.sh(h, imageOf); got != c.nodeImage() {
 			c.Errorf("%s runs %s", h.Name, got)
 		}
 	}

@@ -146,7 +146,7 @@ func TestKubeInstalled(t *testing.T) {
 		{"cnx, ClusterInformation counts", looked("DaemonSet", foundDaemonSet("calico-node", "reg/tigera/cnx-node:v2.0.2", kdd), "ClusterInformation default", "{spec: {calicoVersion: v3.0.3}}"), want("hosted", "kdd", "networking", "cnx", "3.0.3")},
 		{"operator", looked("Installation", "{metadata: {name: default}}"), want("operator", "kdd", "networking", "calico", "")},
 		{"unit", looked() + found("calico_active", "active", "calico_image", "quay.io/calico/node:v2.6.12"), want("integrated", "etcd", "networking", "calico", "2.6.12")},
-		{"unit with Kubernetes", looked() + found("calico_active", "active", "calico_datastore", "kubernetes", "calico_image", "a/tigera/cnx-node:v2.0.2"), want("integrated", "kdd", "networking", "cnx", "2.0.2")},
+		{"unit with Kubernetes", looked() + found("calico_active", "active", "calico_datastore", "kubernetes", "calico_image", "a/tigera/cnx-node:v2.0.2"), want("integrated", "kdd", "networking", "cnx", "3.0.3")},
 	} {
 		if got := kubeLook(t, "['mode', 'datastore', 'option', 'product', 'version'] | map('extract', kube_look_installed) | list", c.looks); got != c.want {
 			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
