@@ -94,7 +94,9 @@ func (c *tigeraEtcd) sub(name string, test func(*tigeraEtcd)) bool {
 func (c *tigeraEtcd) registry() string { return c.reg.host() + "/net/" }
 
 // nodeImage is the stand-in of calico/node. Its tag is the release of its programs: gates compare that with the wanted one.
-func (c *tigeraEtcd) nodeImage() string { return c.registry() + "tigera/cnx-node:" + kubeCalico(c.cluster) }
+func (c *tigeraEtcd) nodeImage() string {
+	return c.registry() + "tigera/cnx-node:" + kubeCalico(c.cluster)
+}
 
 // newRegistryOfLab is a private registry at the lab's gateway, whose certificate the runtimes of all hosts accept.
 func (c *tigeraEtcd) newRegistryOfLab() *registry {
