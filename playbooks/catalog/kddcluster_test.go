@@ -96,10 +96,11 @@ func (h *hosted) objects() []string {
 }
 
 // TestCalicoKDD takes a cluster whose nodes are NotReady to a network that carries pods and obeys policy, twice: over BGP without
-// encapsulation and over VXLAN. What was installed is taken back in between, and leaves hosts and API as they were.
+// encapsulation and over VXLAN. What was installed is taken back in between and uninstalled at last, and leaves hosts and API as they were.
 func TestCalicoKDD(t *testing.T) {
 	t.Parallel()
 	h := newHosted(t, kube.Containerd, kube.Containerd, kube.Containerd)
+	h.rules = true
 	bare, before := h.pictures(), h.objects()
 	ok := t.Run("BGP", func(t *testing.T) { h.in(t).carries("calico-node", " proto bird", "-e", "pool_encap=off") }) &&
 		t.Run("back", func(t *testing.T) { h.in(t).takesBack(bare, before) }) &&
@@ -107,7 +108,7 @@ func TestCalicoKDD(t *testing.T) {
 			h.in(t).carries("calico-node", " dev vxlan.calico ", "-e", "pool_encap=vxlan-always")
 		})
 	if ok {
-		t.Run("nothing is there", func(t *testing.T) { h.in(t).takesBack(bare, before) })
+		t.Run("uninstall", func(t *testing.T) { h.in(t).goes(bare, before) })
 	}
 }
 
@@ -118,16 +119,20 @@ func (h *hosted) in(t *testing.T) *hosted {
 	return &hosted{&n, h.cluster, h.rules}
 }
 
+// hasNoNetwork waits until a node says so: a kubelet takes its time to see that the network was taken back.
+func (h *hosted) hasNoNetwork() {
+	h.Helper()
+	ctx, cancel := context.WithTimeout(h.Context(), 2*time.Minute)
+	defer cancel()
+	if err := h.cluster.WaitNode(ctx, h.cluster.Nodes()[0].Name, "Ready", "False"); err != nil {
+		h.Fatalf("the node is Ready before there is a network: %v", err)
+	}
+}
+
 // carries installs Calico, whose DaemonSet has that name, and looks at the network without calroll.
 func (h *hosted) carries(daemonset, route string, settings ...string) {
 	h.Helper()
-	node, err := h.cluster.Node(h.Context(), h.cluster.Nodes()[0].Name)
-	if err != nil {
-		h.Fatal(err)
-	}
-	if s := node.Condition("Ready").Status; s != "False" {
-		h.Errorf("the node is Ready=%s before there is a network", s)
-	}
+	h.hasNoNetwork()
 	settings = append(settings, "-e", "with_calicoctl=false") // nobody serves the release's files here
 	o := h.kdd(exitOK, settings...)
 	if testing.Verbose() {
@@ -230,6 +235,33 @@ func (h *hosted) policy(a, b *kube.Pod) {
 func (h *hosted) takesBack(bare map[string]testenv.Snapshot, before []string) {
 	h.Helper()
 	h.rollback(h.runs()[len(h.runs())-2])
+	h.asBefore(bare, "before the install")
+	if got := h.objects(); !slices.Equal(got, before) {
+		h.Errorf("the API is not as it was: %s", difference(before, got))
+	}
+}
+
+func (c *network) uninstalls(code int, args ...string) outcome {
+	c.Helper()
+	o := c.calroll(append([]string{"run", "uninstall"}, args...)...)
+	if o.code != code {
+		c.Fatalf("calroll run uninstall %s: exit code %d, not %d\n%s", strings.Join(args, " "), o.code, code, o.text)
+	}
+	return o
+}
+
+// goes uninstalls with all data.
+func (h *hosted) goes(bare map[string]testenv.Snapshot, before []string) {
+	h.Helper()
+	o := h.uninstalls(exitOK, "-e", `{"purge_data": true, "ack": ["uninstall", "purge_data"]}`)
+	if testing.Verbose() {
+		h.Log(o.text)
+	}
+	h.isOff(bare, before)
+}
+
+func (h *hosted) isOff(bare map[string]testenv.Snapshot, before []string) {
+	h.Helper()
 	h.asBefore(bare, "before the install")
 	if got := h.objects(); !slices.Equal(got, before) {
 		h.Errorf("the API is not as it was: %s", difference(before, got))

@@ -1,3 +1,5 @@
+//go:build nightly
+
 package catalog_test
 
 import (
@@ -141,15 +143,6 @@ func (h *hosted) breaksOff() {
 	h.kubectl("delete", "poddisruptionbudget", "keep-a")
 }
 
-func (c *network) uninstalls(code int, args ...string) outcome {
-	c.Helper()
-	o := c.calroll(append([]string{"run", "uninstall"}, args...)...)
-	if o.code != code {
-		c.Fatalf("calroll run uninstall %s: exit code %d, not %d\n%s", strings.Join(args, " "), o.code, code, o.text)
-	}
-	return o
-}
-
 func (h *hosted) kinds() int {
 	h.Helper()
 	return strings.Count(h.kubectl("get", "crd", "-o", "name"), ".crd.projectcalico.org")
@@ -199,24 +192,6 @@ func (h *hosted) comesBack() {
 	h.reach(" proto bird")
 	if o := h.looks("verify", exitOK); !strings.Contains(o.text, "ok: all ") {
 		h.Errorf("verify finds something after the rollback:\n%s", o.text)
-	}
-}
-
-// goes uninstalls with all data.
-func (h *hosted) goes(bare map[string]testenv.Snapshot, before []string) {
-	h.Helper()
-	o := h.uninstalls(exitOK, "-e", `{"purge_data": true, "ack": ["uninstall", "purge_data"]}`)
-	if testing.Verbose() {
-		h.Log(o.text)
-	}
-	h.isOff(bare, before)
-}
-
-func (h *hosted) isOff(bare map[string]testenv.Snapshot, before []string) {
-	h.Helper()
-	h.asBefore(bare, "before the install")
-	if got := h.objects(); !slices.Equal(got, before) {
-		h.Errorf("the API is not as it was: %s", difference(before, got))
 	}
 }
 
