@@ -73,8 +73,9 @@ func TestRelayPassesEverythingAndBothEnds(t *testing.T) {
 	content := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 	roundTrip(t, c, content)
 	size := int64(len(content))
-	eventually(t, func() bool { return r.Moved(ToHost) == size && r.Moved(FromHost) == size }) // what was read a moment ago may not be counted yet
-	c.(*net.TCPConn).CloseWrite()                                                              // the echo ends when its input does
+	// What was read a moment ago may not be counted yet.
+	eventually(t, func() bool { return r.Moved(ToHost) == size && r.Moved(FromHost) == size })
+	c.(*net.TCPConn).CloseWrite() // the echo ends when its input does
 	if rest, err := io.ReadAll(c); err != nil || len(rest) != 0 {
 		t.Errorf("after the end: %q, %v", rest, err)
 	}

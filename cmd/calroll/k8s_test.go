@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,7 +56,7 @@ func TestKubernetesBehindAHost(t *testing.T) {
 	s.write("objects.yml.j2", objectsTemplate)
 	book := s.write("play.yml", objects)
 	password := []string{"--become-password-file", s.write("password", s.lab.Password+"\n")}
-	as := append(password, "-e", "ansible_user=guarded", "-e", "@"+s.write("words.yml", "secret_word: hush-hush-word\n"))
+	as := slices.Concat(password, []string{"-e", "ansible_user=guarded", "-e", "@" + s.write("words.yml", "secret_word: hush-hush-word\n")})
 
 	s.contains(s.calroll(runner.ExitOK, append([]string{"run", book, "--check", "--diff"}, as...)...), "changed=2")
 	text := s.calroll(runner.ExitOK, append([]string{"run", book, "--diff", "-vvv"}, as...)...)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,7 +98,8 @@ kube_control_plane: {hosts: {node1: {ansible_connection: local, calico_nodename:
 	} {
 		kubectl(fmt.Sprintf(kubeProxyObjects, c.mode), "apply", "-f", "-")
 		before := state()
-		args := append(run[:len(run)-1:len(run)-1], run[len(run)-1]+c.method)
+		args := slices.Clone(run)
+		args[len(args)-1] += c.method
 		out := calroll(args...)
 		now := state()
 		for _, want := range c.want {
