@@ -101,9 +101,15 @@ func (c *network) calroll(args ...string) outcome {
 // run carries calico-etcd out and demands an exit code.
 func (c *network) run(code int, args ...string) outcome {
 	c.Helper()
-	o := c.calroll(append([]string{"run", "calico-etcd"}, args...)...)
+	return c.carry(code, "calico-etcd", args...)
+}
+
+// carry carries a playbook out and demands an exit code.
+func (c *network) carry(code int, playbook string, args ...string) outcome {
+	c.Helper()
+	o := c.calroll(append([]string{"run", playbook}, args...)...)
 	if o.code != code {
-		c.Fatalf("calroll run calico-etcd %s: exit code %d, not %d\n%s", strings.Join(args, " "), o.code, code, o.text)
+		c.Fatalf("calroll run %s %s: exit code %d, not %d\n%s", playbook, strings.Join(args, " "), o.code, code, o.text)
 	}
 	return o
 }

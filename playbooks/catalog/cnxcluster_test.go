@@ -73,14 +73,9 @@ func TestCNXKDD(t *testing.T) {
 
 func newTigera(t *testing.T) *tigera {
 	t.Helper()
-	exe, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cluster := kube.ForTest(t, kube.Options{Kubelets: []kube.Kubelet{kube.Containerd}, ControlNode: true, CNX: true})
-	c := &tigera{hosted: &hosted{network: &network{T: t, lab: cluster.Lab, exe: exe}, cluster: cluster}, playbook: "cnx-kdd"}
+	c := &tigera{hosted: newHostedWith(t, kube.Options{Kubelets: []kube.Kubelet{kube.Containerd}, ControlNode: true, CNX: true}), playbook: "cnx-kdd"}
 	c.taintsControl()
-	for _, h := range cluster.Lab.Hosts {
+	for _, h := range c.lab.Hosts {
 		for _, image := range cnxImages {
 			c.sh(h, "ctr --namespace k8s.io images tag docker.io/"+image+" "+cnxRegistry+image)
 		}
@@ -137,11 +132,7 @@ func (c *tigera) sub(name string, test func(*tigera)) bool {
 
 func (c *tigera) cnx(code int, args ...string) outcome {
 	c.Helper()
-	o := c.calroll(append([]string{"run", c.playbook, "-e", "@" + c.settings}, args...)...)
-	if o.code != code {
-		c.Fatalf("calroll run %s %s: exit code %d, not %d\n%s", c.playbook, strings.Join(args, " "), o.code, code, o.text)
-	}
-	return o
+	return c.carry(code, c.playbook, append([]string{"-e", "@" + c.settings}, args...)...)
 }
 
 // apiServer is the command line of kube-apiserver.

@@ -62,12 +62,7 @@ func (e *integrated) in(t *testing.T) *integrated { return &integrated{e.hosted.
 // install carries calico-etcd out.
 func (e *integrated) install(args ...string) outcome {
 	e.Helper()
-	args = append([]string{"run", "calico-etcd", "-e", "wait_felix_seconds=300", "-e", "wait_bgp_seconds=300", "-e", "wait_node_ready_seconds=600"}, args...)
-	o := e.calroll(args...)
-	if o.code != exitOK {
-		e.Fatalf("calroll %s: exit code %d\n%s", strings.Join(args, " "), o.code, o.text)
-	}
-	return o
+	return e.run(exitOK, append([]string{"-e", "wait_felix_seconds=300", "-e", "wait_bgp_seconds=300", "-e", "wait_node_ready_seconds=600"}, args...)...)
 }
 
 // TestCalicoEtcdOnKubernetes takes a cluster without a network to one that carries pods and obeys policy, with units in the guides' style on nodes

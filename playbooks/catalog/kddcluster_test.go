@@ -38,11 +38,7 @@ func newHostedWith(t *testing.T, o kube.Options) *hosted {
 // kdd carries calico-kdd out and demands an exit code.
 func (h *hosted) kdd(code int, args ...string) outcome {
 	h.Helper()
-	o := h.calroll(append([]string{"run", "calico-kdd"}, args...)...)
-	if o.code != code {
-		h.Fatalf("calroll run calico-kdd %s: exit code %d, not %d\n%s", strings.Join(args, " "), o.code, code, o.text)
-	}
-	return o
+	return h.carry(code, "calico-kdd", args...)
 }
 
 func (h *hosted) kubectl(args ...string) string {
@@ -235,19 +231,12 @@ func (h *hosted) policy(a, b *kube.Pod) {
 func (h *hosted) takesBack(bare map[string]testenv.Snapshot, before []string) {
 	h.Helper()
 	h.rollback(h.runs()[len(h.runs())-2])
-	h.asBefore(bare, "before the install")
-	if got := h.objects(); !slices.Equal(got, before) {
-		h.Errorf("the API is not as it was: %s", difference(before, got))
-	}
+	h.isOff(bare, before)
 }
 
 func (c *network) uninstalls(code int, args ...string) outcome {
 	c.Helper()
-	o := c.calroll(append([]string{"run", "uninstall"}, args...)...)
-	if o.code != code {
-		c.Fatalf("calroll run uninstall %s: exit code %d, not %d\n%s", strings.Join(args, " "), o.code, code, o.text)
-	}
-	return o
+	return c.carry(code, "uninstall", args...)
 }
 
 // goes uninstalls with all data.
@@ -260,6 +249,7 @@ func (h *hosted) goes(bare map[string]testenv.Snapshot, before []string) {
 	h.isOff(bare, before)
 }
 
+// isOff compares hosts and API with what they were before the install.
 func (h *hosted) isOff(bare map[string]testenv.Snapshot, before []string) {
 	h.Helper()
 	h.asBefore(bare, "before the install")

@@ -116,11 +116,7 @@ func (c *network) startKubelet(h *testenv.Host, k kubeletCase) {
 // playOnce carries a playbook out and tells whether it changed anything.
 func (c *network) playOnce(playbook string, args ...string) bool {
 	c.Helper()
-	o := c.calroll(append([]string{"run", playbook}, args...)...)
-	if o.code != exitOK {
-		c.Fatalf("exit code %d\n%s", o.code, o.text)
-	}
-	for _, changed := range o.changed() {
+	for _, changed := range c.carry(exitOK, playbook, args...).changed() {
 		if changed != "0" {
 			return true
 		}

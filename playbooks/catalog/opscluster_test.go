@@ -78,12 +78,7 @@ spec: {minAvailable: 1, selector: {matchLabels: {app: stay}}}
 // second node and goes back, then Typha breaks and has to wait for the nodes. The upgrade is taken back by hand, a node goes, and joins again.
 func TestOperations(t *testing.T) {
 	t.Parallel()
-	exe, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := kube.ForTest(t, kube.Options{Kubelets: []kube.Kubelet{kube.Containerd, kube.Containerd, kube.Containerd}, Calico: site.Versions})
-	h := &hosted{network: &network{T: t, lab: c.Lab, exe: exe}, cluster: c}
+	h := newHostedWith(t, kube.Options{Kubelets: []kube.Kubelet{kube.Containerd, kube.Containerd, kube.Containerd}, Calico: site.Versions})
 	h.playbook(exitOK, "calico-kdd", "-e", "calico_version="+opsFrom, "--skip-tags", "S-30")
 	h.apply(opsWork)
 	h.kubectl("rollout", "status", "daemonset/probe", "--timeout", "3m")
@@ -130,11 +125,7 @@ func (h *hosted) settles(name string, args ...string) {
 // playbook carries a playbook out and demands an exit code.
 func (h *hosted) playbook(code int, name string, args ...string) outcome {
 	h.Helper()
-	o := h.calroll(slices.Concat([]string{"run", name}, opsSettings, args)...)
-	if o.code != code {
-		h.Fatalf("calroll run %s %s: exit code %d, not %d\n%s", name, strings.Join(args, " "), o.code, code, o.text)
-	}
-	return o
+	return h.carry(code, name, slices.Concat(opsSettings, args)...)
 }
 
 // opsTyphaBack is said when Typha does not get on with the nodes.
