@@ -224,6 +224,14 @@ func clone(v any) any {
 // threeValued are kinds whose switches differ between false and not set.
 var threeValued = []string{"FelixConfiguration", "BGPConfiguration", "KubeControllersConfiguration"}
 
+// marked are the keys of metadata whose values say something even when they are empty.
+var marked = []string{"labels", "annotations"}
+
+// isMark tells whether a path leads to a label or an annotation.
+func isMark(path []string) bool {
+	return len(path) == 3 && path[0] == "metadata" && slices.Contains(marked, path[1])
+}
+
 // meaning is a value in the one spelling of all that mean the same: numbers as text, and what Calico leaves out when it stores it as nil.
 func (id calicoID) meaning(v any) any {
 	switch v := v.(type) {
@@ -259,7 +267,9 @@ func (id calicoID) meaningOfList(v []any) any {
 func (id calicoID) meaningOfMap(v map[string]any) any {
 	m := map[string]any{}
 	for k, e := range v {
-		if e := id.meaning(e); e != nil {
+		if marks, ok := e.(map[string]any); ok && slices.Contains(marked, k) && len(marks) > 0 {
+			m[k] = marks
+		} else if e := id.meaning(e); e != nil {
 			m[k] = e
 		}
 	}
@@ -273,7 +283,7 @@ func (id calicoID) meaningOfMap(v map[string]any) any {
 func (id calicoID) view(o object, paths [][]string) map[string]any {
 	v := map[string]any{}
 	for _, p := range paths {
-		if e, ok := o.at(p); ok && id.meaning(e) != nil {
+		if e, ok := o.at(p); ok && (isMark(p) && e != nil || id.meaning(e) != nil) {
 			put(v, p, e)
 		}
 	}
