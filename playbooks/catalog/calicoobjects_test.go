@@ -73,14 +73,20 @@ all:
 // nodes are in the datastore as calico/node leaves them there.
 func (b *objectsBed) nodes() {
 	b.Helper()
-	cmd := exec.CommandContext(b.Context(), b.ctl, "create", "-f", "-", "--config="+filepath.Join(b.dir, "cfg"))
 	var all []string
 	for i := 1; i <= 3; i++ {
 		all = append(all, fmt.Sprintf("{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: node%d}, spec: {bgp: {ipv4Address: 10.9.0.%[1]d/24}}}", i))
 	}
-	cmd.Stdin = strings.NewReader(strings.Join(all, "\n---\n"))
+	b.create(strings.Join(all, "\n---\n"))
+}
+
+// create makes objects past calroll.
+func (b *objectsBed) create(objects string) {
+	b.Helper()
+	cmd := exec.CommandContext(b.Context(), b.ctl, "create", "-f", "-", "--config="+filepath.Join(b.dir, "cfg"))
+	cmd.Stdin = strings.NewReader(objects)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		b.Fatalf("cannot make nodes: %v\n%s", err, out)
+		b.Fatalf("cannot create %s: %v\n%s", objects, err, out)
 	}
 }
 
@@ -154,6 +160,42 @@ func TestCalicoObjects(t *testing.T) {
 	if got := b.calls(); got != want {
 		t.Errorf("the undo of %v wrote\n%s\nnot\n%s\n%s", runs, got, want, out)
 	}
+}
+
+// TestHostEndpointPolicy: host endpoints for all interfaces keep their labels, and get one more that a policy goes by.
+func TestHostEndpointPolicy(t *testing.T) {
+	b := newObjectsBed(t)
+	b.create(`{apiVersion: projectcalico.org/v3, kind: HostEndpoint, metadata: {name: all1, labels: {role: web}}, spec: {node: node1, interfaceName: "*"}}`)
+	write(t, filepath.Join(b.dir, "play.yml"), "- hosts: all\n  gather_facts: false\n  vars: {kube_open_endpoints: [all1]}\n  roles: [host_endpoint_policy]\n")
+	b.run()
+	if got, want := b.calls(), "create GlobalNetworkPolicy allow-all-upgrade\nreplace HostEndpoint all1"; got != want {
+		t.Errorf("it wrote\n%s\nnot\n%s", got, want)
+	}
+	if got := b.get("hostendpoint", "all1"); !strings.Contains(got, "host-endpoint-upgrade: \"\"") || !strings.Contains(got, "role: web") {
+		t.Errorf("the host endpoint is\n%s", got)
+	}
+	if got := b.get("globalnetworkpolicy", "allow-all-upgrade"); strings.Count(got, "action: Log") != 2 || strings.Count(got, "action: Allow") != 2 || !strings.Contains(got, "selector: has(host-endpoint-upgrade)") {
+		t.Errorf("the policy is\n%s", got)
+	}
+	if b.run(); b.calls() != "" {
+		t.Error("the second run wrote something")
+	}
+	if out, err := b.calroll("rollback", slices.Sorted(slices.Values(b.runs()))[0]); err != nil {
+		t.Errorf("rollback: %v\n%s", err, out)
+	}
+	if got, want := b.calls(), "replace HostEndpoint all1\ndelete GlobalNetworkPolicy allow-all-upgrade"; got != want {
+		t.Errorf("the undo wrote\n%s\nnot\n%s", got, want)
+	}
+}
+
+// get is an object as calicoctl shows it.
+func (b *objectsBed) get(kind, name string) string {
+	b.Helper()
+	out, err := exec.CommandContext(b.Context(), b.ctl, "get", kind, name, "--output=yaml", "--config="+filepath.Join(b.dir, "cfg")).CombinedOutput()
+	if err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
 }
 
 // runs are the ids of all runs.

@@ -162,3 +162,25 @@ func TestKubeOthers(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// TestOpenHostEndpoints: those for all interfaces whose label does not say that a policy covers them. Calico keeps labels in an annotation.
+func TestOpenHostEndpoints(t *testing.T) {
+	endpoint := func(name, spec, metadata string) string {
+		return fmt.Sprintf("{metadata: {name: %s%s}, spec: {%s}}", name, metadata, spec)
+	}
+	looks := "kube_look_objects: {results: [{item: {kind: HostEndpoint}, resources: [" + strings.Join([]string{
+		endpoint("all", `interfaceName: "*"`, ""),
+		endpoint("eth0", "interfaceName: eth0", ""),
+		endpoint("addressed", "expectedIPs: [10.0.0.1]", ""),
+		endpoint("other", `interfaceName: "*"`, `, annotations: {projectcalico.org/metadata: '{"creationTimestamp": null, "labels": {"role": "web"}}'}`),
+		endpoint("bare", `interfaceName: "*"`, `, annotations: {projectcalico.org/metadata: '{"creationTimestamp": null}'}`),
+		endpoint("covered", `interfaceName: "*"`, `, annotations: {projectcalico.org/metadata: '{"labels": {"host-endpoint-upgrade": ""}}'}`),
+		endpoint("labelled", `interfaceName: "*"`, `, labels: {host-endpoint-upgrade: ""}`),
+	}, ", ") + "]}]}\n"
+	if got, want := kubeLook(t, "kube_look_open_endpoints", looks), `["all","other","bare"]`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got := kubeLook(t, "kube_look_open_endpoints", looked()); got != "[]" {
+		t.Errorf("without any: %s", got)
+	}
+}
