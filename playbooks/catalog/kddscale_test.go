@@ -36,7 +36,7 @@ func TestKDDScale(t *testing.T) {
 		do   func(*scaled)
 	}{
 		{"gates", (*scaled).gates}, {"pool", (*scaled).pool}, {"Typha", (*scaled).typha}, {"reflectors", (*scaled).reflectors}, {"mesh", (*scaled).mesh},
-		{"back", (*scaled).back}, {"switch", (*scaled).noSwitch},
+		{"back", (*scaled).back}, {"router", (*scaled).router}, {"switch", (*scaled).noSwitch},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.do(&scaled{s.in(t), s.settings, s.done}) }) {
 			return
@@ -156,7 +156,7 @@ func (s *scaled) refusesStrangers(address string) {
 func (s *scaled) reflectors() {
 	s.whole("reflectors come", func() { s.takes(s.withReflectors()...) })
 	s.settled(s.withReflectors()...)
-	s.sessions("node specific")
+	s.sessions("node specific", "node specific")
 	if got := s.kubectl("get", "bgpconfigurations.crd.projectcalico.org", "default", "-o", "jsonpath={.spec.nodeToNodeMeshEnabled}"); got != "false" {
 		s.Errorf("the mesh is %q", got)
 	}
@@ -169,8 +169,8 @@ func (s *scaled) withReflectors() []string {
 
 var sessionRow = regexp.MustCompile(`\| *[0-9.]+ *\| *([a-z -]+?) *\| *up *\|[^|]*\| *Established *\|`)
 
-// sessions: each node has an established session of that kind to both others, or soon will.
-func (s *scaled) sessions(kind string) {
+// sessions: each node has established sessions of these kinds and no others, or soon will.
+func (s *scaled) sessions(want ...string) {
 	s.Helper()
 	for _, n := range s.cluster.Nodes() {
 		for deadline := time.Now().Add(time.Minute); ; {
@@ -179,11 +179,11 @@ func (s *scaled) sessions(kind string) {
 			for _, m := range sessionRow.FindAllStringSubmatch(status, -1) {
 				kinds = append(kinds, m[1])
 			}
-			if slices.Equal(kinds, []string{kind, kind}) {
+			if slices.Equal(kinds, want) {
 				break
 			}
 			if time.Now().After(deadline) {
-				s.Fatalf("%s has the sessions %q, want two of %q: %v\n%s", n.Name, kinds, kind, err, status)
+				s.Fatalf("%s has the sessions %q, want %q: %v\n%s", n.Name, kinds, want, err, status)
 			}
 		}
 	}
@@ -201,7 +201,7 @@ func (s *scaled) noSwitch() {
 func (s *scaled) mesh() {
 	s.whole("both go", func() { s.takes() })
 	s.settled()
-	s.sessions("node-to-node mesh")
+	s.sessions("node-to-node mesh", "node-to-node mesh")
 	if got := s.kubectl("get", "bgppeers.crd.projectcalico.org", "-o", "name"); got != "" {
 		s.Errorf("there are peers still: %s", got)
 	}
@@ -221,7 +221,7 @@ func (s *scaled) undone(run string) {
 func (s *scaled) back() {
 	runs := *s.done
 	s.whole("both come by an undo", func() { s.undone(runs[3]) })
-	s.sessions("node specific")
+	s.sessions("node specific", "node specific")
 	s.whole("reflectors go by an undo", func() { s.undone(runs[2]) })
 	s.undone(runs[1])
 	if got := s.kubectl("get", "bgppeers.crd.projectcalico.org,bgpconfigurations.crd.projectcalico.org", "-o", "name"); got != "" {
@@ -234,6 +234,52 @@ func (s *scaled) back() {
 		s.Errorf("of Typha there is left: %s", got)
 	}
 	s.reach(" proto bird")
+}
+
+// router: one of the data centre takes the mesh's place, as in a fabric whose switches nodes peer with, and goes again.
+func (s *scaled) router() {
+	s.startRouter()
+	router := s.cluster.Control.Address.String()
+	settings := []string{"-e", `{"mesh": "off", "bgp_peers": [{"name": "fabric", "peer_ip": "` + router + `", "as": 64512}]}`}
+	s.whole("the router takes the mesh's place", func() { s.takes(settings...) })
+	s.settled(settings...)
+	s.sessions("global")
+	if got := s.kubectl("get", "bgppeers.crd.projectcalico.org", "-o", "jsonpath={.items[*].spec}"); got != `{"asNumber":64512,"peerIP":"`+router+`"}` {
+		s.Errorf("the peers are %s", got)
+	}
+	s.reach(" proto bird")
+	s.whole("the mesh comes back by an undo", func() { s.undone((*s.done)[len(*s.done)-1]) })
+	s.sessions("node-to-node mesh", "node-to-node mesh")
+	if got := s.kubectl("get", "bgppeers.crd.projectcalico.org", "-o", "name"); got != "" {
+		s.Errorf("there are peers still: %s", got)
+	}
+}
+
+// startRouter has the host of the control plane, which is no node, run BIRD as a switch would that passes on what nodes tell it.
+func (s *scaled) startRouter() {
+	s.Helper()
+	set, err := artifacts.Build(s.Context(), artifacts.Request{Parts: []artifacts.Part{artifacts.NodeImage}}, artifacts.Options{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	built, _ := set.Image(artifacts.NodeImage)
+	image, err := os.Open(built.Path)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer image.Close()
+	if err := s.cluster.Control.LoadImage(s.Context(), image); err != nil {
+		s.Fatal(err)
+	}
+	conf := "router id " + s.cluster.Control.Address.String() + ";\nprotocol device {}\n"
+	for _, n := range s.cluster.Nodes() {
+		conf += "protocol bgp { local as 64512; neighbor " + n.Address.String() + " as 64512; rr client; import all; export all; }\n"
+	}
+	if err := s.cluster.Control.WriteFile(s.Context(), "/etc/router/bird.conf", 0o644, []byte(conf)); err != nil {
+		s.Fatal(err)
+	}
+	s.sh(s.cluster.Control, "docker run --detach --name router --net host --volume /etc/router:/etc/router --entrypoint /usr/sbin/bird "+
+		artifacts.ImageTag(artifacts.NodeImage, set.Calico)+" -f -c /etc/router/bird.conf -s /run/router.ctl")
 }
 
 // whole keeps two pods of different nodes talking while something is done, and says what was lost.
