@@ -14,6 +14,7 @@
 // So a machine can be taken back to what it was wherever the work was cut. Undo needs only three cases, because each record
 // carries the state before (Was) and the state after (After) in words that Restorer.State speaks again: now is After: restore;
 // now is Was: nothing to do; neither: somebody else changed it, so it is refused by name unless forced.
+// What the run made and took away again stays away, for the kinds that are Passing.
 //
 // Words: a *kind* names what sort of state a record is about (path, attrs, tree, unit, sysctl, ...); its Restorer is found in a
 // Kinds table that the programs hand over, so further kinds (etcd keys, Kubernetes objects) need no change here. A *refresh*

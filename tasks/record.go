@@ -92,6 +92,12 @@ type Guard interface {
 	Guards()
 }
 
+// Passing is implemented by Restorers of things that need not come back in the course of an undo if the run had made them itself: a namespace for a test.
+type Passing interface {
+	// Absent is the state of what is not there.
+	Absent() string
+}
+
 // Settler is implemented by Restorers that must do something once after all restores and before the refreshes.
 type Settler interface {
 	Settle(ctx context.Context) error
@@ -111,7 +117,7 @@ const (
 	Forced    Outcome = "forced"    // likewise, and it was restored all the same
 	Undoable  Outcome = "failed"    // it could not be restored
 	Fired     Outcome = "fired"     // a refresh was fired again
-	Needless  Outcome = "needless"  // a refresh had nothing to do
+	Needless  Outcome = "needless"  // a refresh had nothing to do; or the run made and removed it, so that it need not come back
 )
 
 // Restore undoes one record: the three cases of package tasks. The error explains Foreign and Undoable.

@@ -67,6 +67,9 @@ func (r *k8sRestorer) open(ctx context.Context, b tasks.Before) (*restoring, err
 	return u, err
 }
 
+// Absent implements tasks.Passing.
+func (r *k8sRestorer) Absent() string { return absent }
+
 // State implements tasks.Restorer.
 func (r *k8sRestorer) State(ctx context.Context, b tasks.Before) (string, error) {
 	u, err := r.open(ctx, b)

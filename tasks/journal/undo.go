@@ -74,7 +74,7 @@ func Undo(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Kinds
 	if err := j.write(ctx, line{What: "undoing", At: time.Now().UTC()}, true); err != nil {
 		return report, err
 	}
-	u := &undo{UndoOptions: o, journal: j, kinds: kinds, report: &report, restored: r.undoing}
+	u := &undo{UndoOptions: o, journal: j, kinds: kinds, report: &report, needless: map[int64]bool{}, restored: r.undoing}
 	err = u.run(ctx, entries)
 	return report, err
 }
@@ -101,11 +101,13 @@ type undo struct {
 	kinds    tasks.Kinds
 	report   *Report
 	failed   []Entry
-	restored bool // this undo has restored something, or an earlier one, which was cut, may have
+	needless map[int64]bool // records of what need not come back
+	restored bool           // this undo has restored something, or an earlier one, which was cut, may have
 }
 
 func (u *undo) run(ctx context.Context, entries []Entry) error {
 	var refreshes []Entry
+	passing := u.passing(entries)
 	for _, e := range slices.Backward(entries) {
 		if e.Task < u.DownTo {
 			continue
@@ -114,6 +116,11 @@ func (u *undo) run(ctx context.Context, entries []Entry) error {
 		if _, ok := u.kinds[e.Kind].(tasks.Refresher); ok {
 			refreshes = append(refreshes, e)
 			continue
+		}
+		if seqs := passing[e.Seq]; seqs != nil && u.isAbsent(ctx, e) {
+			for _, seq := range seqs {
+				u.needless[seq] = true
+			}
 		}
 		if settled(e.Outcome) {
 			continue
@@ -138,6 +145,38 @@ func (u *undo) run(ctx context.Context, entries []Entry) error {
 	return nil
 }
 
+// passing are the records about what the run made and took away again, from after the one that made it on, by the one that took it away.
+func (u *undo) passing(entries []Entry) map[int64][]int64 {
+	all, since := map[int64][]int64{}, map[string][]int64{}
+	for _, e := range entries {
+		p, ok := u.kinds[e.Kind].(tasks.Passing)
+		if !ok || e.Task < u.DownTo {
+			continue
+		}
+		id := e.String()
+		seqs, made := since[id]
+		switch {
+		case e.Was == p.Absent():
+			since[id] = nil
+		case made && e.After == p.Absent():
+			all[e.Seq] = append(seqs, e.Seq)
+			delete(since, id)
+		case made:
+			since[id] = append(seqs, e.Seq)
+		}
+	}
+	return all
+}
+
+// isAbsent tells whether what e took away is not there, or was not when an earlier undo, which was cut, came to it.
+func (u *undo) isAbsent(ctx context.Context, e Entry) bool {
+	if e.Outcome != "" {
+		return e.Outcome == tasks.Needless
+	}
+	now, err := u.kinds[e.Kind].State(ctx, e.Before)
+	return err == nil && now == e.After
+}
+
 // heldUp tells whether e is a point of no return that has been passed: what is older stays.
 func (u *undo) heldUp(e Entry) bool {
 	_, guard := u.kinds[e.Kind].(tasks.Guard)
@@ -147,6 +186,9 @@ func (u *undo) heldUp(e Entry) bool {
 func (u *undo) restore(ctx context.Context, e Entry) error {
 	if err := ctx.Err(); err != nil {
 		return &tasks.Error{Kind: tasks.Canceled, Op: "undo the rest of the run " + u.journal.run, Err: context.Cause(ctx)}
+	}
+	if u.needless[e.Seq] {
+		return u.note(ctx, e, tasks.Needless, nil)
 	}
 	kept := tasks.Kept{Linked: e.Linked}
 	if e.Blob != "" {
