@@ -59,10 +59,13 @@ func (e *integrated) hasNoDocker(host *testenv.Host) {
 
 func (e *integrated) in(t *testing.T) *integrated { return &integrated{e.hosted.in(t), e.old} }
 
+// patience are settings for hosts that share a busy machine.
+var patience = []string{"-e", "wait_felix_seconds=300", "-e", "wait_bgp_seconds=300", "-e", "wait_node_ready_seconds=600"}
+
 // install carries calico-etcd out.
 func (e *integrated) install(args ...string) outcome {
 	e.Helper()
-	return e.run(exitOK, append([]string{"-e", "wait_felix_seconds=300", "-e", "wait_bgp_seconds=300", "-e", "wait_node_ready_seconds=600"}, args...)...)
+	return e.run(exitOK, slices.Concat(patience, args)...)
 }
 
 // TestCalicoEtcdOnKubernetes takes a cluster without a network to one that carries pods and obeys policy, with units in the guides' style on nodes

@@ -11,6 +11,7 @@ import (
 
 	"github.com/calroll/calroll/testenv"
 	"github.com/calroll/calroll/testenv/kube"
+	"github.com/calroll/calroll/testenv/site"
 )
 
 // hosted is a cluster without a network, and calroll to give it one.
@@ -91,21 +92,30 @@ func (h *hosted) objects() []string {
 		"--all-namespaces", "--no-headers", "-o", "custom-columns=:.kind,:.metadata.namespace,:.metadata.name"), "\n")
 }
 
-// TestCalicoKDD takes a cluster whose nodes are NotReady to a network that carries pods and obeys policy, twice: over BGP without
-// encapsulation and over VXLAN. What was installed is taken back in between and uninstalled at last, and leaves hosts and API as they were.
+// TestCalicoKDD takes a cluster whose nodes are NotReady to a network that carries pods and obeys policy, twice: over BGP without encapsulation, which is
+// taken back, and over VXLAN with Typha. That is upgraded while pods on every pair of nodes keep asking each other: first it breaks on the second
+// node and goes back, then it succeeds. The uninstall at last leaves hosts and API as they were.
 func TestCalicoKDD(t *testing.T) {
 	t.Parallel()
-	h := newHosted(t, kube.Containerd, kube.Containerd, kube.Containerd)
+	h := newHostedWith(t, kube.Options{Kubelets: []kube.Kubelet{kube.Containerd, kube.Containerd, kube.Containerd}, Calico: site.Versions})
 	h.rules = true
 	bare, before := h.pictures(), h.objects()
-	ok := t.Run("BGP", func(t *testing.T) { h.in(t).carries("calico-node", " proto bird", "-e", "pool_encap=off") }) &&
+	old := []string{"-e", "pool_encap=vxlan-always", "-e", "typha=on", "-e", "with_calicoctl=false", "-e", "drain_grace_seconds=10"}
+	_ = t.Run("BGP", func(t *testing.T) { h.in(t).carries("calico-node", " proto bird", "-e", "pool_encap=off") }) &&
 		t.Run("back", func(t *testing.T) { h.in(t).takesBack(bare, before) }) &&
 		t.Run("VXLAN", func(t *testing.T) {
-			h.in(t).carries("calico-node", " dev vxlan.calico ", "-e", "pool_encap=vxlan-always")
-		})
-	if ok {
+			h.in(t).carries("calico-node", " dev vxlan.calico ", append(old, "-e", "calico_version="+opsFrom)...)
+		}) &&
+		t.Run("upgrade", func(t *testing.T) { h.in(t).goesOn(old...) }) &&
 		t.Run("uninstall", func(t *testing.T) { h.in(t).goes(bare, before) })
-	}
+}
+
+// goesOn upgrades what pods use.
+func (h *hosted) goesOn(settings ...string) {
+	p := h.works()
+	_ = h.Run("broken", func(t *testing.T) { h.in(t).breaksUpgrade(p, settings...) }) &&
+		h.Run("whole", func(t *testing.T) { h.in(t).upgrades(p, settings...) })
+	h.kubectl("delete", "daemonset/probe", "deployment/web", "poddisruptionbudget/web", "--cascade=foreground", "--timeout", "1m")
 }
 
 // in is h for a subtest.
