@@ -305,6 +305,10 @@ func (c *call) wire(ps []*prepared) remote.Task {
 	if c.onController(ps[0]) {
 		t.As = ps[0].way.becomeName()
 	}
+	if by := ps[0].way.Host; by != c.host.name {
+		t.For = c.host.name
+		c.delegated(c.host.name, by)
+	}
 	for _, p := range ps {
 		t.Items = append(t.Items, remote.Item{Args: p.args})
 		for sha, b := range p.blobs {

@@ -212,11 +212,13 @@ func (p *play) commit(ctx context.Context, hosts []string) {
 	})
 }
 
-// undo takes back what hosts have done since their batch began (the play, with scope all).
+// undo takes back what hosts have done since their batch began (the play, with scope all), and then what others have done in their place.
 func (p *play) undo(ctx context.Context, hosts []string) []machine.Output {
 	p.emit(event.Event{Kind: event.UndoStart, Hosts: hosts})
 	ctx = context.WithoutCancel(ctx) // an undo that was begun is ended
-	p.rolledBack = p.undoHosts(ctx, hosts, undoing{run: p.id, downTo: p.since})
+	u := undoing{run: p.id, downTo: p.since, of: hosts}
+	own := p.undoHosts(ctx, hosts, u)
+	p.rolledBack = p.undoHosts(ctx, p.inPlaceOf(hosts), u) && own
 	var outs []machine.Output
 	for _, h := range hosts {
 		outs = append(outs, p.machine.Step(machine.Undone{Host: h})...)

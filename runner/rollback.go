@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -25,8 +26,40 @@ import (
 // undoing says what is undone.
 type undoing struct {
 	run    string
-	downTo int64 // only what tasks from this number on did; 0 is all
+	downTo int64    // only what tasks from this number on did; 0 is all
+	of     []string // only what was done for these hosts; none is all
 	force  bool
+}
+
+// owners are the hosts for which what is undone on a host was done, as its journal has it.
+func (u undoing) owners(host string) []string {
+	if slices.Contains(u.of, host) {
+		return append(slices.Clone(u.of), "")
+	}
+	return u.of
+}
+
+// delegated remembers that a host has done something in the place of another.
+func (r *run) delegated(host, by string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !slices.Contains(r.others[host], by) {
+		r.others[host] = append(r.others[host], by)
+	}
+}
+
+// inPlaceOf are the hosts that have done something in the place of these, without themselves, sorted.
+func (r *run) inPlaceOf(hosts []string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := map[string]bool{}
+	for _, h := range hosts {
+		for _, by := range r.others[h] {
+			all[by] = !slices.Contains(hosts, by)
+		}
+	}
+	maps.DeleteFunc(all, func(_ string, other bool) bool { return !other })
+	return slices.Sorted(maps.Keys(all))
 }
 
 // undoHosts takes hosts back, many at a time, and tells what came of it; whole means that every one is as it was.
@@ -66,6 +99,9 @@ func (r *run) undoHost(ctx context.Context, host string, u undoing) bool {
 	}
 	e := event.Event{Kind: event.UndoHost, Host: host}
 	e.Status, e.Message = undoSummary(all, errors.Join(errs...))
+	if u.of != nil && !slices.Contains(u.of, host) {
+		e.Message += ", done for " + strings.Join(u.of, ", ")
+	}
 	r.emit(e)
 	r.mu.Lock()
 	if c := r.counts[host]; c != nil {
@@ -89,7 +125,7 @@ func (r *run) heldUpAt(ctx context.Context, ways []way, u undoing) int64 {
 		if err != nil {
 			continue
 		}
-		report, err := c.Undo(ctx, u.run, r.fleet.holder, remote.UndoOptions{Guards: true})
+		report, err := c.Undo(ctx, u.run, r.fleet.holder, remote.UndoOptions{Guards: true, For: u.owners(w.Host)})
 		for _, i := range report.Items {
 			if err == nil {
 				last = max(last, i.Task)
@@ -104,7 +140,7 @@ func (r *run) undoAs(ctx context.Context, w way, u undoing) ([]journal.Item, err
 	if err != nil {
 		return nil, err
 	}
-	report, err := c.Undo(ctx, u.run, r.fleet.holder, remote.UndoOptions{Force: u.force, DownTo: u.downTo})
+	report, err := c.Undo(ctx, u.run, r.fleet.holder, remote.UndoOptions{Force: u.force, DownTo: u.downTo, For: u.owners(w.Host)})
 	return report.Items, err
 }
 

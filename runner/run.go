@@ -86,6 +86,7 @@ type run struct {
 	record *store.Run
 	counts map[string]*event.Counts
 	taskNo int64
+	others map[string][]string // by host, those that have done something in its place
 
 	gone       map[string]bool // hosts that failed or were lost: later plays go on without them
 	unreached  map[string]bool // those of them that were lost
@@ -168,7 +169,7 @@ func joinsHosts(p *playbooks.Play) bool {
 func begin(o Options) (*run, error) {
 	now := time.Now()
 	r := &run{o: o, id: store.NewID(now), loader: o.Loader, env: o.Env, actions: action.All(), mask: o.Mask, started: now,
-		counts: map[string]*event.Counts{}, gone: map[string]bool{}, unreached: map[string]bool{}}
+		counts: map[string]*event.Counts{}, others: map[string][]string{}, gone: map[string]bool{}, unreached: map[string]bool{}}
 	r.world = newWorld(o)
 	r.modules = o.Carried.Modules.Merge(o.Carried.Cluster)
 	r.mask.Add(string(o.Login.Password), string(o.Login.BecomePassword))

@@ -11,6 +11,7 @@ import (
 type Before struct {
 	Seq    int64           `json:"seq"`              // order within the run, assigned by the recorder
 	Task   int64           `json:"task,omitempty"`   // the controller's number of the task
+	For    string          `json:"for,omitempty"`    // the host that it was done for, by another one in its place; "" is the host itself
 	Kind   string          `json:"kind"`             // finds the Restorer in a Kinds table
 	Key    string          `json:"key"`              // what it is about: a path, a unit, a sysctl
 	Was    string          `json:"was,omitempty"`    // the state before, as Restorer.State says it

@@ -17,6 +17,7 @@ import (
 type Options struct {
 	Recorder Recorder // keeps the before-images; without one nothing can be altered
 	Task     int64    // the controller's number of the task, put into every record
+	For      string   // the host that the task is done for, if that is another one, likewise
 	Check    bool     // alter nothing
 	Diff     bool     // gather diffs
 	Env      map[string]string
@@ -194,7 +195,7 @@ func (s *Sys) recordSeq(ctx context.Context, b Before, meta any, image *Image) (
 	if err := ctx.Err(); err != nil { // nothing new begins after a cancel
 		return 0, &Error{Kind: Canceled, Op: "alter " + b.String(), Err: context.Cause(ctx)}
 	}
-	b.Task = s.o.Task
+	b.Task, b.For = s.o.Task, s.o.For
 	if meta != nil {
 		raw, err := json.Marshal(meta)
 		if err != nil {

@@ -37,6 +37,7 @@ type Hello struct {
 type Task struct {
 	Number  int64  `json:"number"` // the controller's number, kept with every record so that an undo can stop at a task
 	Name    string `json:"name,omitempty"`
+	For     string `json:"for,omitempty"` // the host that has delegated it, likewise
 	Module  string `json:"module"`
 	Items   []Item `json:"items"` // one for a task without a loop
 	Check   bool   `json:"check,omitempty"`

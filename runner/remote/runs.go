@@ -34,6 +34,8 @@ type UndoOptions struct {
 	Force  bool  `json:"force,omitempty"`   // restore also what somebody else changed since
 	DownTo int64 `json:"down_to,omitempty"` // undo only what tasks from this number on did; zero undoes all
 	Guards bool  `json:"guards,omitempty"`  // undo nothing, report the points of no return that have been passed
+	// For, if any, are the hosts for which what is undone was done; "" is the host itself.
+	For []string `json:"for,omitempty"`
 	// Each, if set, is called with every item as it is done, by the goroutine that waits.
 	Each func(journal.Item) `json:"-"`
 }
@@ -151,7 +153,7 @@ func (s *server) undo(ctx context.Context, payload []byte) (journal.Report, erro
 		}
 		defer s.book.seat.leave()
 	}
-	o := journal.UndoOptions{Holder: u.Holder, Force: u.Force, DownTo: u.DownTo, Guards: u.Guards, Step: s.o.step, Report: func(i journal.Item) {
+	o := journal.UndoOptions{Holder: u.Holder, Force: u.Force, DownTo: u.DownTo, For: u.For, Guards: u.Guards, Step: s.o.step, Report: func(i journal.Item) {
 		if v, err := marshal(i); err == nil {
 			_ = s.answer(answer{ID: u.ID, Value: v}) // a lost link ends the undo through ctx
 		}

@@ -104,7 +104,7 @@ func (s *server) item(ctx context.Context, t taskCall, blank tasks.Module, args 
 }
 
 func (s *server) sysOptions(t taskCall, args map[string]any) tasks.Options {
-	o := tasks.Options{Recorder: s.recorder(), Task: t.Number, Check: t.Check, Diff: t.Diff, Env: t.Env, Undo: t.Undo,
+	o := tasks.Options{Recorder: s.recorder(), Task: t.Number, For: t.For, Check: t.Check, Diff: t.Diff, Env: t.Env, Undo: t.Undo,
 		Blobs: blobs{s, t.ID}, Scratch: s.o.Scratch, Dial: s.o.Dial, HostFile: s.o.HostFile, As: t.As, Step: s.o.step}
 	if t.Handler {
 		o.Handler = &tasks.Invocation{Module: t.Module, Args: args, Env: t.Env}

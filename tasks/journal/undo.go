@@ -15,6 +15,7 @@ type UndoOptions struct {
 	Holder Holder
 	Force  bool               // restore also what somebody else changed since
 	DownTo int64              // only records of this task and later ones; 0 is all
+	For    []string           // only records of what was done for these hosts, "" being the host itself; none is all
 	Guards bool               // only ask the points of no return, and report those that have been passed
 	Step   func(point string) // called where a cut would leave a state of its own; for proofs by cutting
 	Report func(Item)         // told each item as it is done; may be nil
@@ -66,6 +67,9 @@ func Undo(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Kinds
 	r, entries, err := read(dir, run)
 	if err != nil {
 		return report, err
+	}
+	if o.For != nil {
+		entries = slices.DeleteFunc(entries, func(e Entry) bool { return !slices.Contains(o.For, e.For) })
 	}
 	if o.Guards {
 		report.Items = passedGuards(ctx, entries, kinds)
@@ -139,7 +143,7 @@ func (u *undo) run(ctx context.Context, entries []Entry) error {
 	if err := u.retry(ctx); err != nil {
 		return err
 	}
-	if u.DownTo == 0 && u.report.OK() {
+	if u.DownTo == 0 && u.For == nil && u.report.OK() {
 		return u.journal.write(ctx, line{What: "ended", At: time.Now().UTC()}, true)
 	}
 	return nil
