@@ -97,6 +97,8 @@ type Guard interface {
 type Passing interface {
 	// Absent is the state of what is not there.
 	Absent() string
+	// Holds tells whether what b is about is within what holder is about, and goes together with it.
+	Holds(holder, b Before) bool
 }
 
 // Settler is implemented by Restorers that must do something once after all restores and before the refreshes.

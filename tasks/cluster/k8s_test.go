@@ -129,7 +129,7 @@ func TestK8s(t *testing.T) {
 	b := &kubeBed{T: t, api: kube.APIForTest(t, kube.APIOptions{Controllers: true})}
 	b.fresh(t).run("k8s_info", map[string]any{"kind": "ServiceAccount", "name": "default", "namespace": "default", "wait": true, "wait_sleep": 1}) // pods need it
 	for name, test := range map[string]func(*kubeBed){
-		"apply, again, undo": applyAgainUndo, "lists": listsAndCustomResources, "cascade": cascadeComesBack, "selectors": selectors, "wait": waits,
+		"apply, again, undo": applyAgainUndo, "lists": listsAndCustomResources, "cascade": cascadeComesBack, "passing": passingStaysAway, "selectors": selectors, "wait": waits,
 		"secrets": secretsDoNotShow, "diffs": diffs, "conflicts": conflicts, "foreign": foreignStays, "ownership": ownershipReturns, "plain": plain,
 		"errors": errorsSayWhy, "cluster_info": clusterInfo, "can_i": canI, "drain": drains, "cordon of others": cordonOfOthersStays, "cut": cutAnywhere, "undo cut": undoCutAnywhere, "logins": logins,
 	} {

@@ -211,7 +211,7 @@ func (w *k8sWork) forgetCRD(crd *unstructured.Unstructured) {
 	}
 }
 
-// recordAll records every object of a kind that nothing else brings back.
+// recordAll records every object of a kind that nothing else brings back, and counts those that are not calroll's own.
 func (w *k8sWork) recordAll(ctx context.Context, r resource, namespace string) (int, error) {
 	all, err := w.list(ctx, r, namespace, metav1.ListOptions{})
 	if apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err) {
@@ -222,7 +222,9 @@ func (w *k8sWork) recordAll(ctx context.Context, r resource, namespace string) (
 		if err != nil || !lasting(r, o) {
 			continue
 		}
-		n++
+		if o.GetLabels()["app.kubernetes.io/managed-by"] != "calroll" {
+			n++
+		}
 		err = recordObject(ctx, w.sys, w.recordOf(r, o), o, nil)
 	}
 	return n, err

@@ -91,6 +91,29 @@ func cascadeComesBack(b *kubeBed) {
 	}
 }
 
+// passingStaysAway: a namespace that the run made and deleted does not come back for the time of the undo, nor does what others had put into it.
+func passingStaysAway(b *kubeBed) {
+	b.run("k8s", b.apply("{apiVersion: v1, kind: Namespace, metadata: {name: passing, labels: {app.kubernetes.io/managed-by: calroll}}}"))
+	b.run("k8s", b.apply("{apiVersion: v1, kind: ConfigMap, metadata: {name: ours, namespace: passing, labels: {app.kubernetes.io/managed-by: calroll}}, data: {k: v}}"))
+	gone := map[string]any{"state": "absent", "kind": "Namespace", "name": "passing", "wait": true, "wait_sleep": 1}
+	if r := b.try(how{check: true}, "k8s", gone); len(r.Warnings) > 0 {
+		b.Errorf("it warns of what calroll made itself: %v", r.Warnings)
+	}
+	b.kubectl("-n", "passing", "create", "configmap", "theirs", "--from-literal=k=v")
+	if r := b.run("k8s", gone); !strings.Contains(strings.Join(r.Warnings, " "), "the 1 objects in it") {
+		b.Errorf("it does not warn of what others made: %+v", r)
+	}
+	report := b.undo(false)
+	for _, i := range report.Items {
+		if i.Outcome == tasks.Restored {
+			b.Errorf("%s came back, or went", i.Key)
+		}
+	}
+	if !report.OK() || len(report.Items) != 5 {
+		b.Errorf("the undo came to %+v", report)
+	}
+}
+
 const deployment = `
 apiVersion: apps/v1
 kind: Deployment

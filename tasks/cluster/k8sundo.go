@@ -70,6 +70,21 @@ func (r *k8sRestorer) open(ctx context.Context, b tasks.Before) (*restoring, err
 // Absent implements tasks.Passing.
 func (r *k8sRestorer) Absent() string { return absent }
 
+// Holds implements tasks.Passing: a namespace has objects in it, and a definition those of its kind.
+func (r *k8sRestorer) Holds(holder, b tasks.Before) bool {
+	var in, is k8sRecord
+	if json.Unmarshal(holder.Meta, &in) != nil || json.Unmarshal(b.Meta, &is) != nil || !reflect.DeepEqual(in.kubeAccess, is.kubeAccess) {
+		return false
+	}
+	switch {
+	case in.Kind == "Namespace" && in.Group == "":
+		return is.Namespace == in.Name
+	case in.Kind == crdKind:
+		return is.Resource+"."+is.Group == in.Name
+	}
+	return false
+}
+
 // State implements tasks.Restorer.
 func (r *k8sRestorer) State(ctx context.Context, b tasks.Before) (string, error) {
 	u, err := r.open(ctx, b)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/calroll/calroll/tasks"
@@ -33,6 +34,9 @@ func (k *things) Restore(_ context.Context, b tasks.Before, _ tasks.Kept, _ bool
 	return nil
 }
 
+// Holds has a thing hold those whose name goes on after its own.
+func (k *things) Holds(holder, b tasks.Before) bool { return strings.HasPrefix(b.Key, holder.Key+"/") }
+
 // TestWhatARunMadeAndTookAwayStaysAway: it does not come back for the time of the undo, also if that is cut; what somebody made since stays; what was there
 // before the run comes back.
 func TestWhatARunMadeAndTookAwayStaysAway(t *testing.T) {
@@ -48,6 +52,7 @@ func TestWhatARunMadeAndTookAwayStaysAway(t *testing.T) {
 		problems int
 	}{
 		{"made, changed and gone", madeAndGone, map[string]string{"b": "1", "c": "1"}, 0, 0, []string{"c absent", "b 0"}, 0},
+		{"what was in it", []step{{"a", "absent", "1"}, {"a/x", "absent", "1"}, {"a/y", "theirs", "absent"}, {"a/x", "1", "absent"}, {"a", "1", "absent"}}, map[string]string{}, 0, 0, nil, 0},
 		{"cut in between", madeAndGone, map[string]string{"b": "1", "c": "1"}, 3, 0, []string{"c absent", "b 0"}, 0},
 		{"somebody made it anew", madeAndGone, map[string]string{"a": "theirs", "b": "1", "c": "1"}, 0, 0, []string{"c absent", "b 0"}, 3},
 		{"it was to go, and is there", madeAndGone, map[string]string{"a": "2", "b": "1", "c": "1"}, 0, 0, []string{"c absent", "a 1", "b 0", "a absent"}, 0},

@@ -149,27 +149,35 @@ func (u *undo) run(ctx context.Context, entries []Entry) error {
 	return nil
 }
 
-// passing are the records about what the run made and took away again, from after the one that made it on, by the one that took it away.
+// passing are the records about what the run made and took away again, and about what was in it, from after the one that made it on, by the one that took
+// it away.
 func (u *undo) passing(entries []Entry) map[int64][]int64 {
-	all, since := map[int64][]int64{}, map[string][]int64{}
-	for _, e := range entries {
+	all, made := map[int64][]int64{}, map[string]int{}
+	for i, e := range entries {
 		p, ok := u.kinds[e.Kind].(tasks.Passing)
 		if !ok || e.Task < u.DownTo {
 			continue
 		}
-		id := e.String()
-		seqs, made := since[id]
+		since, known := made[e.String()]
 		switch {
 		case e.Was == p.Absent():
-			since[id] = nil
-		case made && e.After == p.Absent():
-			all[e.Seq] = append(seqs, e.Seq)
-			delete(since, id)
-		case made:
-			since[id] = append(seqs, e.Seq)
+			made[e.String()] = i
+		case known && e.After == p.Absent():
+			all[e.Seq] = within(p, e, entries[since+1:i+1])
+			delete(made, e.String())
 		}
 	}
 	return all
+}
+
+func within(p tasks.Passing, holder Entry, entries []Entry) []int64 {
+	var seqs []int64
+	for _, e := range entries {
+		if e.String() == holder.String() || e.Kind == holder.Kind && p.Holds(holder.Before, e.Before) {
+			seqs = append(seqs, e.Seq)
+		}
+	}
+	return seqs
 }
 
 // isAbsent tells whether what e took away is not there, or was not when an earlier undo, which was cut, came to it.
