@@ -319,8 +319,15 @@ func (c *tigera) changesNothing() {
 func (c *tigera) goesBack(run string, bare map[string]testenv.Snapshot, before, flags []string) {
 	c.goesBackBy(flags, func() {
 		c.rollback(run)
+		c.podsEnd()
 		c.isOff(bare, before)
 	})
+}
+
+// podsEnd waits until the pods of what was deleted have ended: those on their hosts' network do so by themselves.
+func (c *tigera) podsEnd() {
+	c.Helper()
+	c.eventually(c.cluster.Control, 2*time.Minute, `ending=$(kubectl get pod --all-namespaces -o jsonpath='{.items[?(@.metadata.deletionTimestamp)].metadata.name}') && [ -z "$ending" ]`)
 }
 
 // goesBackBy: while takesBack is at work there is a server for the APIService as long as there is the latter, and then neither of them.

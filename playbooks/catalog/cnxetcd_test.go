@@ -316,6 +316,7 @@ func (c *tigeraEtcd) reportsFromEtcd() {
 func (c *tigeraEtcd) leavesEtcd(run string, bare map[string]testenv.Snapshot, before, flags []string) {
 	c.goesBackBy(flags, func() {
 		c.rollback(run)
+		c.podsEnd()
 		c.integrated().isAsBefore(bare, before)
 	})
 	if got := c.nodes(); len(got) > 0 {
