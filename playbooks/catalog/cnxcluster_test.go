@@ -421,12 +421,12 @@ func (c *tigera) watches() {
 	for _, h := range c.lab.Hosts {
 		urls = append(urls, "http://"+net.JoinHostPort(h.Address.String(), "9081")+"/metrics")
 	}
-	dir := c.TempDir()
-	file, play := filepath.Join(dir, "pods.yaml"), filepath.Join(dir, "health.yml")
-	write(c.T, file, fmt.Sprintf(monitoringStandIns, artifacts.ImageTag(artifacts.PodImage, ""), strings.Join(urls, ",")))
-	c.kubectl("apply", "-f", file)
-	defer c.kubectl("delete", "-f", file, "--wait")
+	if err := c.cluster.Apply(c.Context(), fmt.Sprintf(monitoringStandIns, artifacts.ImageTag(artifacts.PodImage, ""), strings.Join(urls, ","))); err != nil {
+		c.Fatal(err)
+	}
+	defer c.kubectl("delete", "namespace", "calico-monitoring", "--wait")
 	c.kubectl("-n", "calico-monitoring", "wait", "--for=condition=Ready", "--timeout=180s", "pod", "--all")
+	play := filepath.Join(c.TempDir(), "health.yml")
 	write(c.T, play, monitoringHealthPlay)
 	check := func(code int, says string, args ...string) {
 		c.Helper()
