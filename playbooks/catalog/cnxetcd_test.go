@@ -315,7 +315,7 @@ func (c *tigeraEtcd) reportsFromEtcd() {
 // leavesEtcd takes the run that installed all back: hosts, API and etcd are as they were.
 func (c *tigeraEtcd) leavesEtcd(run string, bare map[string]testenv.Snapshot, before, flags []string) {
 	c.goesBackBy(flags, func() {
-		c.rollback(run)
+		c.Log(c.rollback(run).text)
 		c.podsEnd()
 		c.integrated().isAsBefore(bare, before)
 	})
