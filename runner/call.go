@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -35,7 +37,6 @@ type call struct {
 type settings struct {
 	ignoreErrors, ignoreUnreachable, noLog, check, diff, delegateFacts bool
 	timeout                                                            time.Duration
-	env                                                                map[string]string
 }
 
 // prepared is a call that is ready for the host's module, or that has its result already.
@@ -47,6 +48,7 @@ type prepared struct {
 	blobs  map[string]action.Blob
 	finish func(*tasks.Result)
 	undo   []tasks.Invocation
+	env    map[string]string
 	way    way
 	scope  *vars.Scope // with the item
 	loop   *value.Dict // the loop's variables, nil without a loop
@@ -80,9 +82,7 @@ func (c *call) settle() error {
 	s.noLog, s.check, s.diff = get(t.NoLog, false), get(t.CheckMode, c.o.Check), get(t.Diff, c.o.Diff)
 	seconds, err := t.Timeout.Get(in, 0)
 	s.timeout = time.Duration(seconds) * time.Second
-	env, enverr := c.environment(c.scope)
-	s.env = env
-	return errors.Join(append(errs, err, enverr)...)
+	return errors.Join(append(errs, err)...)
 }
 
 // once runs the task for one item, or for none.
@@ -128,6 +128,9 @@ func (c *call) tryPrepare(ctx context.Context, p *prepared) (*result, error) {
 		return c.include(p.scope)
 	}
 	if p.way, p.via, err = c.way(p.scope); err != nil {
+		return nil, err
+	}
+	if p.env, err = c.environment(p.scope); err != nil {
 		return nil, err
 	}
 	raw, err := c.arguments(p.scope)
@@ -252,7 +255,12 @@ func (c *call) argumentErrors(errs []tasks.ArgError) error {
 	return ps.Err()
 }
 
-// send runs prepared calls, which all go the same way, with one frame. What has begun on a host is not cut short when the run is
+// alike tells whether two prepared calls can travel in one frame.
+func alike(a, b *prepared) bool {
+	return maps.Equal(a.env, b.env) && reflect.DeepEqual(a.undo, b.undo)
+}
+
+// send runs prepared calls, which all go the same way and are alike, with one frame. What has begun on a host is not cut short when the run is
 // canceled: it ends, and nothing is half-done.
 func (c *call) send(ctx context.Context, ps []*prepared) []tasks.Result {
 	client, err := c.client(ctx, ps[0])
@@ -301,7 +309,7 @@ func (c *call) onController(p *prepared) bool {
 // wire is the task as it travels.
 func (c *call) wire(ps []*prepared) remote.Task {
 	t := remote.Task{Number: c.number, Name: c.task.Name.Text(), Module: ps[0].module, Check: c.set.check, Diff: c.set.diff,
-		Handler: c.task.Handler, Undo: ps[0].undo, Env: c.set.env, Timeout: c.set.timeout, GoOn: true, Blobs: map[string]remote.Source{}}
+		Handler: c.task.Handler, Undo: ps[0].undo, Env: ps[0].env, Timeout: c.set.timeout, GoOn: true, Blobs: map[string]remote.Source{}}
 	if c.onController(ps[0]) {
 		t.As = ps[0].way.becomeName()
 	}

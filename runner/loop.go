@@ -137,7 +137,7 @@ func (c *call) together() bool {
 	return c.task.Include == nil && len(c.task.Until) == 0 && !c.task.Loop.Pause.IsSet() && !delegated && !acts
 }
 
-// allItems prepares every item, sends those that need the host with one frame, and finishes them in order.
+// allItems prepares every item, sends those that need the host, and finishes them in order.
 func (c *call) allItems(ctx context.Context, scopes []itemScope) []result {
 	ps := make([]*prepared, len(scopes))
 	var away []*prepared
@@ -150,18 +150,28 @@ func (c *call) allItems(ctx context.Context, scopes []itemScope) []result {
 		r := c.conclude(ctx, ps[i])
 		ps[i].result = &r
 	}
-	if len(away) > 0 {
-		for i, got := range c.send(ctx, away) {
-			r := c.finish(ctx, away[i], got)
-			away[i].result = &r
-		}
-	}
+	c.sendAll(ctx, away)
 	results := make([]result, len(ps))
 	for i, p := range ps {
 		results[i] = p.labelled(*p.result)
 		c.emitItem(results[i])
 	}
 	return results
+}
+
+// sendAll sends prepared calls in order, as many with one frame as are alike.
+func (c *call) sendAll(ctx context.Context, ps []*prepared) {
+	for len(ps) > 0 {
+		n := 1
+		for n < len(ps) && alike(ps[0], ps[n]) {
+			n++
+		}
+		for i, got := range c.send(ctx, ps[:n]) {
+			r := c.finish(ctx, ps[i], got)
+			ps[i].result = &r
+		}
+		ps = ps[n:]
+	}
 }
 
 func (c *call) prepareItem(ctx context.Context, s itemScope) *prepared {

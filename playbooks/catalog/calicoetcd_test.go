@@ -271,11 +271,13 @@ func TestCalicoEtcd(t *testing.T) {
 	c.nothingLeft()
 }
 
-func (c *network) rollback(run string) {
+func (c *network) rollback(run string) outcome {
 	c.Helper()
-	if o := c.calroll("rollback", run); o.code != exitOK {
+	o := c.calroll("rollback", run)
+	if o.code != exitOK {
 		c.Fatalf("calroll rollback: exit code %d\n%s", o.code, o.text)
 	}
+	return o
 }
 
 // isNetwork looks at the hosts without calroll: units, Felix, etcd, BGP, plugins.

@@ -58,17 +58,19 @@ func TestCNXKDD(t *testing.T) {
 	t.Parallel()
 	c := newTigera(t)
 	bare, before, flags := c.pictures(), c.objects(), c.apiServer()
-	ok := c.sub("bundled monitoring", (*tigera).refusesBundled) &&
-		c.sub("install", (*tigera).installs) &&
-		c.sub("API", (*tigera).servesTiers) &&
-		c.sub("manager", (*tigera).showsThePage) &&
-		c.sub("origin", func(c *tigera) { c.letsPagesAsk(flags) }) &&
-		c.sub("users", (*tigera).letsUsersIn) &&
-		c.sub("reports", (*tigera).reports) &&
-		c.sub("again", (*tigera).changesNothing)
-	if ok {
-		c.sub("back", func(c *tigera) { c.goesBack(bare, before, flags) })
+	c.sub("bundled monitoring", (*tigera).refusesBundled)
+	if !c.sub("install", (*tigera).installs) {
+		return
 	}
+	run := c.lastRun()
+	c.sub("pods", (*tigera).runsPods)
+	c.sub("API", (*tigera).servesTiers)
+	c.sub("manager", (*tigera).showsThePage)
+	c.sub("origin", func(c *tigera) { c.letsPagesAsk(flags) })
+	c.sub("users", (*tigera).letsUsersIn)
+	c.sub("reports", (*tigera).reports)
+	c.sub("again", (*tigera).changesNothing)
+	c.sub("back", func(c *tigera) { c.goesBack(run, bare, before, flags) })
 }
 
 func newTigera(t *testing.T) *tigera {
@@ -161,6 +163,9 @@ func (c *tigera) installs() {
 	if err := c.cluster.WaitReady(c.Context()); err != nil {
 		c.Fatal(err)
 	}
+}
+
+func (c *tigera) runsPods() {
 	running := c.kubectl("get", "pod", "-n", "kube-system", "-o", "jsonpath={.items[*].spec.containers[*].image}")
 	for _, image := range cnxImages {
 		if !strings.Contains(running, cnxRegistry+image) {
@@ -310,9 +315,19 @@ func (c *tigera) changesNothing() {
 	}
 }
 
-// goesBack: the first run is taken back, after the second that changed nothing.
-func (c *tigera) goesBack(bare map[string]testenv.Snapshot, before, flags []string) {
-	c.goesBackBy(flags, func() { c.takesBack(bare, before) })
+// goesBack: the run that installed all is taken back.
+func (c *tigera) goesBack(run string, bare map[string]testenv.Snapshot, before, flags []string) {
+	c.goesBackBy(flags, func() {
+		c.rollback(run)
+		c.podsEnd()
+		c.isOff(bare, before)
+	})
+}
+
+// podsEnd waits until the pods of what was deleted have ended: those on their hosts' network do so by themselves.
+func (c *tigera) podsEnd() {
+	c.Helper()
+	c.eventually(c.cluster.Control, 2*time.Minute, `ending=$(kubectl get pod --all-namespaces -o jsonpath='{.items[?(@.metadata.deletionTimestamp)].metadata.name}') && [ -z "$ending" ]`)
 }
 
 // goesBackBy: while takesBack is at work there is a server for the APIService as long as there is the latter, and then neither of them.
@@ -406,12 +421,12 @@ func (c *tigera) watches() {
 	for _, h := range c.lab.Hosts {
 		urls = append(urls, "http://"+net.JoinHostPort(h.Address.String(), "9081")+"/metrics")
 	}
-	dir := c.TempDir()
-	file, play := filepath.Join(dir, "pods.yaml"), filepath.Join(dir, "health.yml")
-	write(c.T, file, fmt.Sprintf(monitoringStandIns, artifacts.ImageTag(artifacts.PodImage, ""), strings.Join(urls, ",")))
-	c.kubectl("apply", "-f", file)
-	defer c.kubectl("delete", "-f", file, "--wait")
+	if err := c.cluster.Apply(c.Context(), fmt.Sprintf(monitoringStandIns, artifacts.ImageTag(artifacts.PodImage, ""), strings.Join(urls, ","))); err != nil {
+		c.Fatal(err)
+	}
+	defer c.kubectl("delete", "namespace", "calico-monitoring", "--wait")
 	c.kubectl("-n", "calico-monitoring", "wait", "--for=condition=Ready", "--timeout=180s", "pod", "--all")
+	play := filepath.Join(c.TempDir(), "health.yml")
 	write(c.T, play, monitoringHealthPlay)
 	check := func(code int, says string, args ...string) {
 		c.Helper()

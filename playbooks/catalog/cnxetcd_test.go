@@ -4,12 +4,15 @@ package catalog_test
 
 import (
 	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -34,18 +37,22 @@ func TestCNXEtcd(t *testing.T) {
 	t.Parallel()
 	c := newTigeraEtcd(t)
 	bare, before, flags := c.integrated().looks(), c.objects(), c.apiServer()
-	ok := c.sub("install", (*tigeraEtcd).installs) &&
-		c.sub("API", func(c *tigeraEtcd) { c.servesTiers() }) &&
-		c.sub("manager", func(c *tigeraEtcd) { c.showsThePage() }) &&
-		c.sub("origin", func(c *tigeraEtcd) { c.letsPagesAsk(flags) }) &&
-		c.sub("users", func(c *tigeraEtcd) { c.letsUsersIn() }) &&
-		c.sub("reports", (*tigeraEtcd).reportsFromEtcd) &&
-		c.sub("watched", func(c *tigeraEtcd) { c.watches() }) &&
-		c.sub("registry", (*tigeraEtcd).pullsFromRegistry) &&
-		c.sub("again", func(c *tigeraEtcd) { c.changesNothing() })
-	if ok {
-		c.sub("back", func(c *tigeraEtcd) { c.leavesEtcd(bare, before, flags) })
+	var said outcome
+	if !c.sub("install", func(c *tigeraEtcd) { said = c.installs() }) {
+		return
 	}
+	run := c.lastRun()
+	c.sub("hosts", (*tigeraEtcd).runsUnits)
+	c.sub("API", func(c *tigeraEtcd) { c.servesTiers() })
+	c.sub("manager", func(c *tigeraEtcd) { c.showsThePage() })
+	c.sub("origin", func(c *tigeraEtcd) { c.letsPagesAsk(flags) })
+	c.sub("users", func(c *tigeraEtcd) { c.letsUsersIn() })
+	c.sub("reports", (*tigeraEtcd).reportsFromEtcd)
+	c.sub("registry", (*tigeraEtcd).pullsFromRegistry)
+	c.sub("secret", func(c *tigeraEtcd) { c.keepsTheSecret(said) })
+	c.sub("watched", func(c *tigeraEtcd) { c.watches() })
+	c.sub("again", func(c *tigeraEtcd) { c.changesNothing() })
+	c.sub("back", func(c *tigeraEtcd) { c.leavesEtcd(run, bare, before, flags) })
 }
 
 func newTigeraEtcd(t *testing.T) *tigeraEtcd {
@@ -55,8 +62,12 @@ func newTigeraEtcd(t *testing.T) *tigeraEtcd {
 	c.reg = c.newRegistryOfLab()
 	c.taintsControl()
 	for _, h := range c.lab.Hosts {
-		c.hasNode(h)
+		if !slices.Contains(c.old, h) {
+			c.hasNode(h)
+		}
 	}
+	c.registryHasNode(c.old[0])
+	c.recordsDocker(c.old[0])
 	login := filepath.Join(t.TempDir(), "config.json")
 	write(t, login, c.reg.login())
 	c.writeSettings(fmt.Sprintf(`
@@ -145,22 +156,52 @@ func (c *tigeraEtcd) archives() string {
 	return strings.Join(entries, ", ")
 }
 
-// hasNode gives a host the stand-in of calico/node under the registry's name, where the unit's runtime has its images.
+// hasNode gives a host the stand-in of calico/node under the registry's name, where the unit's runtime has its images: ctr reads no credentials.
 func (c *tigeraEtcd) hasNode(h *testenv.Host) {
 	c.Helper()
 	image, name := cnxImages[0], c.nodeImage()
-	if slices.Contains(c.old, h) {
-		c.sh(h, "docker tag "+image+" "+name)
-		return
-	}
 	c.sh(h, "ctr --namespace k8s.io images export - docker.io/"+image+" | ctr --namespace calico images import - && ctr --namespace calico images tag docker.io/"+image+" "+name)
 }
 
-// pullsFromRegistry: what was pushed is pulled by other nodes with the pull secret of the pods, and by Docker for a unit.
+// registryHasNode pushes an image that no host has, calico/node's stand-in with a word on it, and takes login and image off the host that did it.
+func (c *tigeraEtcd) registryHasNode(h *testenv.Host) {
+	c.Helper()
+	if err := h.WriteFile(c.Context(), "/run/login/config.json", 0o600, []byte(c.reg.login())); err != nil {
+		c.Fatal(err)
+	}
+	c.sh(h, fmt.Sprintf(`set -e
+id=$(docker create %[1]s)
+docker commit --change 'LABEL from=registry' $id %[2]s
+docker rm $id
+DOCKER_CONFIG=/run/login docker push --quiet %[2]s
+docker image rm %[2]s
+rm -r /run/login
+! docker pull %[2]s`, cnxImages[0], c.nodeImage()))
+}
+
+// dockerArgv is where a host records how docker is called.
+const dockerArgv = "/run/docker-argv"
+
+func (c *tigeraEtcd) recordsDocker(h *testenv.Host) {
+	c.Helper()
+	c.sh(h, "install -m 0666 /dev/null "+dockerArgv+" && [ ! -e /usr/local/bin/docker ]")
+	script := "#!/bin/sh\necho \"$*\" >> " + dockerArgv + "\nexec /usr/bin/docker \"$@\"\n"
+	if err := h.WriteFile(c.Context(), "/usr/local/bin/docker", 0o755, []byte(script)); err != nil {
+		c.Fatal(err)
+	}
+}
+
+// pullsFromRegistry: Docker pulled the unit's image with the credentials that the settings give, and what was pushed is pulled by other nodes with the
+// pull secret of the pods.
 func (c *tigeraEtcd) pullsFromRegistry() {
-	want := []string{"net/tigera/cnx-apiserver:v2.0.0", "net/tigera/cnx-manager:v2.0.0"}
+	pods := []string{"net/tigera/cnx-apiserver:v2.0.0", "net/tigera/cnx-manager:v2.0.0"}
+	want := append(slices.Clone(pods), strings.TrimPrefix(c.nodeImage(), c.reg.host()+"/"))
+	slices.Sort(want)
 	if got := c.reg.tags(); !slices.Equal(got, want) {
-		c.Fatalf("the registry has %v, want %v", got, want)
+		c.Errorf("the registry has %v, want %v", got, want)
+	}
+	if got := c.sh(c.old[0], "docker inspect --format '{{.Config.Labels.from}}' calico-node"); got != "registry" {
+		c.Errorf("calico/node on %s does not run out of the registry, but from %q", c.old[0].Name, got)
 	}
 	for _, name := range []string{"cnx-apiserver", "cnx-manager", "calico-kube-controllers"} {
 		got := c.kubectl("-n", "kube-system", "get", "deployment", name, "-o", "jsonpath={.spec.template.spec.imagePullSecrets[*].name}")
@@ -168,12 +209,7 @@ func (c *tigeraEtcd) pullsFromRegistry() {
 			c.Errorf("%s has the pull secrets %q", name, got)
 		}
 	}
-	c.kubectl("cordon", c.old[0].Name) // it pushed the images, and has them
-	for name, label := range map[string]string{"cnx-apiserver": "apiserver=true", "cnx-manager": "k8s-app=cnx-manager"} {
-		c.kubectl("-n", "kube-system", "delete", "pod", "-l", label)
-		c.kubectl("-n", "kube-system", "rollout", "status", "deployment", name, "--timeout=180s")
-	}
-	c.kubectl("uncordon", c.old[0].Name)
+	c.startElsewhere(c.old[0].Name)
 	for _, image := range want {
 		if !c.reg.wasPulled(image) {
 			c.Errorf("nobody pulled %s", image)
@@ -181,16 +217,74 @@ func (c *tigeraEtcd) pullsFromRegistry() {
 	}
 }
 
-// installs looks at units, pods and the API after the run.
-func (c *tigeraEtcd) installs() {
-	c.Log(c.cnx(exitOK).text)
+// startElsewhere starts the pods of CNX anew on other nodes than one, which pushed their images and has them.
+func (c *tigeraEtcd) startElsewhere(node string) {
+	c.Helper()
+	c.kubectl("cordon", node)
+	defer c.kubectl("uncordon", node)
+	for name, label := range map[string]string{"cnx-apiserver": "apiserver=true", "cnx-manager": "k8s-app=cnx-manager"} {
+		c.kubectl("-n", "kube-system", "delete", "pod", "-l", label)
+		c.kubectl("-n", "kube-system", "rollout", "status", "deployment", name, "--timeout=180s")
+	}
+	// The APIService has noticed as well.
+	c.kubectl("wait", "--for=condition=Available", "--timeout=120s", "apiservice/v3.projectcalico.org")
+}
+
+// keepsTheSecret: the password is in nothing that the run said or kept, nor in how it called docker.
+func (c *tigeraEtcd) keepsTheSecret(said outcome) {
+	secret := regexp.MustCompile(registryPassword + "|" + encoded(registryUser+":"+registryPassword) + "|" + encoded(c.reg.login()))
+	if found := secret.FindString(said.text); found != "" {
+		c.Errorf("the run says %s", found)
+	}
+	for _, folder := range []string{"state", "calroll-backups"} {
+		if out, _ := exec.CommandContext(c.Context(), "grep", "-rlE", secret.String(), filepath.Join(c.lab.Dir, folder)).Output(); len(out) > 0 {
+			c.Errorf("the secret is kept in\n%s", out)
+		}
+	}
+	for _, h := range c.lab.Hosts {
+		if out := c.sh(h, "grep -rlE -D skip '"+secret.String()+"' /etc /var/log /var/cache /var/lib/calroll /tmp /root /home || true"); out != "" {
+			c.Errorf("%s has the secret in\n%s", h.Name, out)
+		}
+	}
+	argv := c.sh(c.old[0], "cat "+dockerArgv)
+	for _, want := range []string{"login --username " + registryUser, "push ", "pull --quiet " + c.nodeImage()} {
+		if !strings.Contains(argv, want) {
+			c.Errorf("docker was not called with %q:\n%s", want, argv)
+		}
+	}
+	if found := secret.FindString(argv); found != "" {
+		c.Errorf("docker was called with %s:\n%s", found, argv)
+	}
+}
+
+// encoded is a pattern for a text in base64.
+func encoded(text string) string {
+	return regexp.QuoteMeta(base64.StdEncoding.EncodeToString([]byte(text)))
+}
+
+// installs carries the playbook out, which says all that it can.
+func (c *tigeraEtcd) installs() outcome {
+	c.Helper()
+	said := c.cnx(exitOK, "--diff", "-vvv")
+	show := exec.CommandContext(c.Context(), c.exe, "runs", "show", c.lastRun())
+	show.Env = append(os.Environ(), "XDG_STATE_HOME="+filepath.Join(c.lab.Dir, "state"))
+	if out, err := show.Output(); err != nil || len(out) == 0 {
+		c.Errorf("the run cannot be shown: %v", err)
+	} else {
+		c.Logf("%s", out)
+	}
 	if err := c.cluster.WaitReady(c.Context()); err != nil {
 		c.Fatal(err)
 	}
+	return said
+}
+
+// runsUnits looks at units and pods after the run.
+func (c *tigeraEtcd) runsUnits() {
 	for _, h := range c.lab.Hosts {
 		c.sh(h, "systemctl is-active calico-node && systemctl is-enabled calico-node")
 		if unit := c.sh(h, "systemctl cat calico-node"); !strings.Contains(unit, c.nodeImage()) {
-			c.Errorf("%s: the unit does not run %s:\n%s", h.Name, cnxImages[0], unit)
+			c.Errorf("%s: the unit does not run %s:\n%s", h.Name, c.nodeImage(), unit)
 		}
 	}
 	for _, h := range c.old {
@@ -218,10 +312,11 @@ func (c *tigeraEtcd) reportsFromEtcd() {
 	c.servesMetrics()
 }
 
-// leavesEtcd takes the first run back: hosts, API and etcd are as they were.
-func (c *tigeraEtcd) leavesEtcd(bare map[string]testenv.Snapshot, before, flags []string) {
+// leavesEtcd takes the run that installed all back: hosts, API and etcd are as they were.
+func (c *tigeraEtcd) leavesEtcd(run string, bare map[string]testenv.Snapshot, before, flags []string) {
 	c.goesBackBy(flags, func() {
-		c.rollback(c.runs()[0])
+		c.Log(c.rollback(run).text)
+		c.podsEnd()
 		c.integrated().isAsBefore(bare, before)
 	})
 	if got := c.nodes(); len(got) > 0 {

@@ -173,11 +173,12 @@ func TestImagesArePushed(t *testing.T) {
 	plain, packed := archiveOf(t, dir, "calroll-test-plain", ""), archiveOf(t, dir, "calroll-test-packed", "xz")
 	write(t, filepath.Join(dir, "inventory.yml"), "kube_control_plane: {hosts: {cp1: {ansible_connection: local}}}\n")
 	write(t, filepath.Join(dir, "play.yml"), "- hosts: all\n  gather_facts: false\n  tasks:\n    - import_role: {name: cnx_image_push, tasks_from: push}\n")
-	write(t, filepath.Join(dir, "group_vars", "all.yml"), cnxWith(t, fmt.Sprintf("image_registry: %s/net/\nimage_push_dir: %s/push\nimage_registry_username: %s\nimage_registry_password: %s\nimage_archives: [%s, %s]\n",
-		reg.host(), dir, registryUser, registryPassword, plain, packed)))
+	write(t, filepath.Join(dir, "group_vars", "all.yml"), cnxWith(t, fmt.Sprintf("image_registry: %s/net/\nimage_push_dir: ~/push\nimage_registry_username: %s\nimage_registry_password: %s\nimage_archives: [%s, %s]\n",
+		reg.host(), registryUser, registryPassword, plain, packed)))
 	push := func() outcome {
 		cmd := exec.CommandContext(t.Context(), exe, "run", filepath.Join(dir, "play.yml"), "-i", filepath.Join(dir, "inventory.yml"), "-vvv")
-		cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+filepath.Join(dir, "state"))
+		cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+filepath.Join(dir, "state"), "HOME="+dir)
+		cmd.Dir = dir
 		out, _ := cmd.CombinedOutput()
 		o := outcome{cmd.ProcessState.ExitCode(), string(out)}
 		if o.code != exitOK || strings.Contains(o.text, registryPassword) {
@@ -191,6 +192,10 @@ func TestImagesArePushed(t *testing.T) {
 	want := []string{"net/tigera/calroll-test-packed:1", "net/tigera/calroll-test-plain:1"}
 	if got := reg.tags(); !slices.Equal(got, want) {
 		t.Errorf("the registry has %v, want %v", got, want)
+	}
+	login := base64.StdEncoding.EncodeToString([]byte(registryUser + ":" + registryPassword)) // as docker keeps it
+	if out, _ := exec.CommandContext(t.Context(), "grep", "-rlF", login, dir).Output(); len(out) > 0 {
+		t.Errorf("the login is still in\n%s", out)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "push")); err == nil {
 		t.Error("the folder of the login is still there")

@@ -33,7 +33,8 @@ func apiServerFlags(dir string, etcd []string, address, port string) []string {
 		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 		"--proxy-client-cert-file="+in("front-proxy-client.crt"), "--proxy-client-key-file="+in("front-proxy-client.key"),
 		"--enable-aggregator-routing=true", // no kube-proxy runs beside it
-		"--endpoint-reconciler-type=lease")
+		"--endpoint-reconciler-type=lease",
+		"--shutdown-watch-termination-grace-period=2s") // or it waits for a minute before a restart, and nodes count as lost
 }
 
 // controllerManagerFlags are kube-controller-manager's. dir has the certificates, kubeconfig the way to the API.
