@@ -337,13 +337,13 @@ func TestDCOSGates(t *testing.T) {
 	}
 }
 
-// dcosNodes is what calicoctl answers when these nodes are there.
+// dcosNodes is what calico_resource_info answers when these nodes are there.
 func dcosNodes(names ...string) string {
 	var items []string
 	for _, n := range names {
 		items = append(items, `{"metadata": {"name": "`+n+`"}}`)
 	}
-	return "dcos_health_list: {rc: 0, stdout: '[" + strings.Join(items, ", ") + "]'}\n"
+	return "dcos_health_list: {changed: false, resources: [" + strings.Join(items, ", ") + "]}\n"
 }
 
 // dcosCase closes one gate. Without topics it is one of those that are evaluated first.

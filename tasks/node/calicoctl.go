@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/calroll/calroll/tasks"
@@ -69,9 +70,9 @@ func (c calicoctl) lacksKind(ctx context.Context, id calicoID) bool {
 	return err != nil && strings.Contains(said, "the server could not find the requested resource")
 }
 
-// list reads the objects of a kind, or one of them.
-func (c calicoctl) list(ctx context.Context, id calicoID) ([]object, error) {
-	said, err := c.call(ctx, nil, append(append([]string{"get"}, id.words()...), "-o", "json")...)
+// list reads the objects of a kind, or one of them; more are further words of `calicoctl get`.
+func (c calicoctl) list(ctx context.Context, id calicoID, more ...string) ([]object, error) {
+	said, err := c.call(ctx, nil, slices.Concat([]string{"get"}, id.words(), more, []string{"-o", "json"})...)
 	if err != nil {
 		if strings.Contains(said, "resource does not exist") {
 			return nil, nil
