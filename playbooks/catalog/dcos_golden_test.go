@@ -216,22 +216,32 @@ func TestDCOSPool(t *testing.T) {
 			"spec": {"cidr": "192.168.0.0/16", "ipipMode": "Never", "natOutgoing": true}}`,
 	}
 	for text, want := range tests {
-		sameJSON(t, dcosValue(t, "dcos_pool", "dcos_pool_object", text), want)
+		sameJSON(t, dcosValue(t, "calico_pool", "calico_pool_object", text), want)
 	}
 }
 
-// TestDCOSPoolOfOthers: fields that calicoctl adds do not count, other values do.
-func TestDCOSPoolOfOthers(t *testing.T) {
-	list := func(spec string) string {
-		return `dcos_pool_list: {stdout: '[{"kind": "ipPool", "metadata": {"cidr": "192.168.0.0/16"}, "spec": ` + spec + `}]'}` + "\n"
-	}
-	for spec, want := range map[string]string{
-		`{"ipip": {"enabled": true, "mode": "always"}, "nat-outgoing": true}`: "true",
-		`{"ipip": {"enabled": true}, "nat-outgoing": false}`:                  "false",
-		`{"nat-outgoing": true}`:                                              "false",
+// TestPoolOfOthers: fields that nobody said are as Calico takes them, other values count, and so do pools of other addresses that nobody named.
+func TestPoolOfOthers(t *testing.T) {
+	const v3 = "calico_version: v3.28.5\npool_encap: ipip-always\n"
+	for _, c := range []struct{ vars, pool, there, same string }{
+		{"cloud: gce\n", `{metadata: {cidr: 192.168.0.0/16}, spec: {ipip: {enabled: true, mode: always}, nat-outgoing: true}}`, "1", "1"},
+		{"cloud: gce\n", `{metadata: {cidr: 192.168.0.0/16}, spec: {ipip: {enabled: true, mode: cross-subnet}, nat-outgoing: true}}`, "1", "0"},
+		{"cloud: gce\n", `{metadata: {cidr: 192.168.0.0/16}, spec: {ipip: {enabled: true}}}`, "1", "0"},
+		{"cloud: gce\n", `{metadata: {cidr: 192.168.0.0/16}, spec: {nat-outgoing: true}}`, "1", "0"},
+		{"cloud: none\n", `{metadata: {cidr: 192.168.0.0/16}, spec: {ipip: {enabled: true}, nat-outgoing: true}}`, "1", "0"},
+		{"cloud: none\n", `{metadata: {cidr: 192.168.0.0/16}, spec: {nat-outgoing: true}}`, "1", "1"},
+		{v3, `{metadata: {name: a}, spec: {cidr: 192.168.0.0/16, ipipMode: Always, vxlanMode: Never, natOutgoing: true, blockSize: 26, nodeSelector: all()}}`, "1", "1"},
+		{v3, `{metadata: {name: a}, spec: {cidr: 192.168.0.0/16, ipipMode: Always, natOutgoing: true}}`, "1", "1"},
+		{v3, `{metadata: {name: a}, spec: {cidr: 192.168.0.0/16, ipipMode: Always, natOutgoing: true, blockSize: 24}}`, "1", "0"},
+		{v3, `{metadata: {name: a}, spec: {cidr: 192.168.0.0/16, ipipMode: Always}}`, "1", "0"},
+		{v3, `{metadata: {name: a}, spec: {cidr: 192.168.0.0/16, ipipMode: "", vxlanMode: Always, natOutgoing: true}}`, "1", "0"},
+		{v3, `{metadata: {name: a}, spec: {cidr: 10.9.0.0/16, ipipMode: Always, natOutgoing: true}}`, "1", "0"},
+		{v3 + "pool_others: [10.9.0.0/16]\n", `{metadata: {name: a}, spec: {cidr: 10.9.0.0/16, ipipMode: Always, natOutgoing: true}}`, "0", "0"},
+		{v3, `{metadata: {name: a}, spec: {cidr: "fd00::/48", ipipMode: Never}}`, "0", "0"},
 	} {
-		if got := dcosValue(t, "dcos_pool", "dcos_pool_same", "cloud: gce\n", list(spec)); got != want {
-			t.Errorf("%s: the same is %s, want %s", spec, got, want)
+		facts := "calico_pool_found: {resources: [" + c.pool + "]}\n"
+		if got, want := dcosValue(t, "calico_pool", "[calico_pool_there | length, calico_pool_same | length]", c.vars, facts), "["+c.there+", "+c.same+"]"; got != want {
+			t.Errorf("%s with %q: there and the same are %s, want %s", c.pool, c.vars, got, want)
 		}
 	}
 }
