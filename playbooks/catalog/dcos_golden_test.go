@@ -255,7 +255,7 @@ func TestDCOSKubernetesOptions(t *testing.T) {
 
 // TestDCOSController is K-20.
 func TestDCOSController(t *testing.T) {
-	sameJSON(t, dcosValue(t, "dcos_controller", "dcos_controller_object", "", "dcos_controller_api: {stdout: \"v1\\nextensions/v1beta1\\n\"}\n"), `{
+	sameJSON(t, dcosValue(t, "dcos_controller", "dcos_controller_object", "", "dcos_controller_api: {served: {Deployment: [extensions/v1beta1]}}\n"), `{
 		"apiVersion": "extensions/v1beta1",
 		"kind": "Deployment",
 		"metadata": {"name": "calico-kube-controller", "namespace": "kube-system", "labels": {"k8s-app": "calico-kube-controller"}},
@@ -278,29 +278,8 @@ func TestDCOSController(t *testing.T) {
 			}
 		}
 	}`)
-	if got := dcosValue(t, "dcos_controller", "dcos_controller_group", "", "dcos_controller_api: {stdout: \"extensions/v1beta1\\napps/v1\\n\"}\n"); got != `"apps/v1"` {
+	if got := dcosValue(t, "dcos_controller", "dcos_controller_group", "", "dcos_controller_api: {served: {Deployment: [extensions/v1beta1, apps/v1]}}\n"); got != `"apps/v1"` {
 		t.Errorf("a server with apps/v1 gets %s", got)
-	}
-}
-
-// TestDCOSControllerOfBefore: what the server adds does not count, what the controller runs with does; an undo applies what was there.
-func TestDCOSControllerOfBefore(t *testing.T) {
-	before := func(image string) string {
-		return `dcos_controller_before: {stdout: '{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "calico-kube-controller", "uid": "1"}, "status": {"replicas": 1},
-			"spec": {"template": {"spec": {"hostNetwork": true, "dnsPolicy": "ClusterFirst", "containers": [{"name": "calico-kube-controller", "image": "` + image + `",
-			"env": [{"name": "ETCD_ENDPOINTS", "value": "http://localhost:2379"}, {"name": "CONFIGURE_ETC_HOSTS", "value": "true"}]}]}}}}'}` + "\n"
-	}
-	for facts, want := range map[string]string{
-		before("quay.io/calico/kube-controllers:v1.0.3"): "true",
-		before("quay.io/calico/kube-controllers:v1.0.2"): "false",
-		"dcos_controller_before: {stdout: \"\"}\n":       "false",
-	} {
-		if got := dcosValue(t, "dcos_controller", "dcos_controller_same", "", facts); got != want {
-			t.Errorf("%s: the same is %s, want %s", facts, got, want)
-		}
-	}
-	if got := dcosValue(t, "dcos_controller", "dcos_controller_old.keys() | list", "", before("x")); got != `["apiVersion", "kind", "spec", "metadata"]` {
-		t.Errorf("an undo applies %s", got)
 	}
 }
 
