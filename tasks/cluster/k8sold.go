@@ -103,7 +103,7 @@ func (w *k8sWork) compare(f *foretold, d definition, existing, merged *unstructu
 	if f.is, err = spelled(existing); err != nil || same(f.is, f.after) {
 		return failedOr("read "+d.named(), err)
 	}
-	if w.Force { // what the definition lacks goes, or is the server's default again
+	if w.Force && !w.Apply { // what the definition lacks goes, or is the server's default again
 		f.after, err = spelled(f.write)
 		f.owned = shapeOf(cleaned(&unstructured.Unstructured{Object: d.object}))
 		return failedOr("read "+d.named(), err)
