@@ -178,8 +178,8 @@ func oldCustom(b *oldBed, put string) {
 	}
 	b.wants(one("{a: 1, b: [x]}"), "POST things")
 	b.wants(one("{a: 1, b: [x]}"))
-	b.wants(one("{b: [x, y]}"), put+"t")
-	if got := b.kubectl("get", "thing", "t", "-o", "jsonpath={.spec}"); got != `{"b":["x","y"]}` {
+	b.wants(one("{b: [x, z]}"), put+"t")
+	if got := b.kubectl("get", "thing", "t", "-o", "jsonpath={.spec}"); got != `{"b":["x","z"]}` {
 		b.Errorf("the thing is %s", got)
 	}
 	b.undone()

@@ -343,7 +343,8 @@ func TestCalicoInfoAndMistakes(t *testing.T) {
 	}
 	for _, args := range []map[string]any{{"kind": "IPPool"}, {"kind": "IPPool", "name": "old"}} {
 		b.configure(`{datastoreType: etcdv3, etcdEndpoints: "http://127.0.0.1:1"}`)
-		if r := b.run("calico_resource_info", tasks.Options{}, args); !r.Failed || r.Values["resources"] != nil {
+		args["timeout"] = 1
+		if r := b.run("calico_resource_info", tasks.Options{}, args); !r.Failed || r.Values["resources"] != nil || !strings.Contains(r.Msg, "did not answer within 1s") {
 			t.Errorf("nobody answers for %v: %+v", args, r)
 		}
 	}
