@@ -31,6 +31,26 @@ type Old struct {
 
 // Old starts such an API of release 1.minor in front of a. It calls wrote, which may be nil, after every write that was done.
 func (a *API) Old(minor int, wrote func(method, path string)) (*Old, error) {
+	proxy, err := a.proxy()
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	o := &Old{Server: "http://" + l.Addr().String(), Kubeconfig: filepath.Join(a.Dir, fmt.Sprintf("old-%d.conf", minor)), minor: minor, wrote: wrote}
+	forward := proxy.Rewrite
+	proxy.Rewrite = func(r *httputil.ProxyRequest) { forward(r); o.forget(r.Out) }
+	proxy.ModifyResponse = o.answer
+	o.http = &http.Server{Handler: o.refuse(proxy), ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = o.http.Serve(l) }()
+	text := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: old\nclusters: [{name: old, cluster: {server: %q}}]\nusers: [{name: old, user: {}}]\ncontexts: [{name: old, context: {cluster: old, user: old}}]\n", o.Server)
+	return o, os.WriteFile(o.Kubeconfig, []byte(text), 0o600)
+}
+
+// proxy passes requests on as the administrator.
+func (a *API) proxy() (*httputil.ReverseProxy, error) {
 	pair, err := a.PKI.CA.Issue(Admin)
 	if err != nil {
 		return nil, err
@@ -40,19 +60,7 @@ func (a *API) Old(minor int, wrote func(method, path string)) (*Old, error) {
 		return nil, err
 	}
 	to, err := url.Parse(a.Server)
-	if err != nil {
-		return nil, err
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	o := &Old{Server: "http://" + l.Addr().String(), Kubeconfig: filepath.Join(a.Dir, fmt.Sprintf("old-%d.conf", minor)), minor: minor, wrote: wrote}
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to); o.forget(r.Out) }, Transport: behind.http.Transport, ModifyResponse: o.answer, FlushInterval: -1}
-	o.http = &http.Server{Handler: o.refuse(proxy), ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = o.http.Serve(l) }()
-	text := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: old\nclusters: [{name: old, cluster: {server: %q}}]\nusers: [{name: old, user: {}}]\ncontexts: [{name: old, context: {cluster: old, user: old}}]\n", o.Server)
-	return o, os.WriteFile(o.Kubeconfig, []byte(text), 0o600)
+	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }, Transport: behind.http.Transport, FlushInterval: -1}, err
 }
 
 // Stop ends it; the API behind it goes on.
@@ -96,33 +104,33 @@ func status(w http.ResponseWriter, code int, reason, message string) {
 
 // answer makes an answer one of the old API.
 func (o *Old) answer(r *http.Response) error {
-	if o.wrote != nil && r.Request.Method != http.MethodGet && r.StatusCode < 300 && !r.Request.URL.Query().Has("dryRun") {
-		o.wrote(r.Request.Method, r.Request.URL.Path)
+	asked := r.Request.URL
+	if o.wrote != nil && r.Request.Method != http.MethodGet && r.StatusCode < 300 && !asked.Query().Has("dryRun") {
+		o.wrote(r.Request.Method, asked.Path)
 	}
-	if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") || r.Request.URL.Query().Has("watch") {
+	if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") || asked.Query().Has("watch") {
 		return nil
 	}
-	raw, err := io.ReadAll(r.Body)
+	v, err := objectIn(r.Body)
 	if err != nil {
 		return err
 	}
-	r.Body.Close()
-	var v map[string]any
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.UseNumber()
-	if err := d.Decode(&v); err != nil {
-		return err
-	}
-	if r.Request.URL.Path == "/version" {
+	if asked.Path == "/version" {
 		v["minor"], v["gitVersion"] = fmt.Sprint(o.minor), fmt.Sprintf("v1.%d.0", o.minor)
 	}
 	unmanaged(v)
-	if raw, err = json.Marshal(v); err != nil {
-		return err
-	}
+	raw, err := json.Marshal(v)
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(raw)), int64(len(raw))
 	r.Header.Set("Content-Length", fmt.Sprint(len(raw)))
-	return nil
+	return err
+}
+
+func objectIn(body io.ReadCloser) (v map[string]any, err error) {
+	defer body.Close()
+	d := json.NewDecoder(body)
+	d.UseNumber()
+	err = d.Decode(&v)
+	return v, err
 }
 
 // unmanaged takes the managers of fields out of an object, or out of the items of a list.
