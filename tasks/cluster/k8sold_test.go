@@ -63,7 +63,7 @@ func TestK8sOnOldServers(t *testing.T) {
 		if minor >= 13 {
 			put = "PATCH "
 		}
-		for name, test := range map[string]func(*oldBed, string){"apply": oldApply, "patch": oldPatch, "custom": oldCustom, "others": oldOthers} {
+		for name, test := range map[string]func(*oldBed, string){"apply": oldApply, "patch": oldPatch, "custom": oldCustom, "others": oldOthers, "race": oldRace, "cut": oldCut} {
 			t.Run(fmt.Sprintf("1.%d, %s", minor, name), func(t *testing.T) {
 				b.kubeBed = (&kubeBed{T: t, api: api, config: old.Kubeconfig}).fresh(t)
 				test(b, put)
@@ -186,6 +186,30 @@ func oldCustom(b *oldBed, put string) {
 	if got := b.kubectl("get", "crd", "-o", "name"); got != "" {
 		b.Errorf("there is %s", got)
 	}
+}
+
+// oldRace: what somebody else writes between the reading and the writing is not lost.
+func oldRace(b *oldBed, _ string) {
+	b.kubectl("create", "configmap", "raced", "--from-literal=a=1")
+	b.step = func(string) {
+		b.step = nil
+		b.kubectl("patch", "configmap", "raced", "-p", `{"data": {"b": "theirs"}}`)
+	}
+	b.run("k8s", b.apply("{apiVersion: v1, kind: ConfigMap, metadata: {name: raced, namespace: default}, data: {a: \"2\"}}"))
+	if got := b.kubectl("get", "configmap", "raced", "-o", "jsonpath={.data}"); got != `{"a":"2","b":"theirs"}` || b.step != nil {
+		b.Errorf("the map is %s", got)
+	}
+	b.undone()
+	if got := b.kubectl("get", "configmap", "raced", "-o", "jsonpath={.data}"); got != `{"a":"1","b":"theirs"}` {
+		b.Errorf("after the undo the map is %s", got)
+	}
+	b.kubectl("delete", "configmap", "raced")
+	b.wrote()
+}
+
+func oldCut(b *oldBed, _ string) {
+	cutAnywhere(b.kubeBed)
+	b.wrote()
 }
 
 // oldOthers: a rollback refuses what somebody else changed since, and takes the rest back.
