@@ -140,8 +140,11 @@ func TestCalicoObjects(t *testing.T) {
 	if got := b.calls(); got != "" {
 		t.Errorf("the second run wrote\n%s", got)
 	}
-	if out, err := b.calroll("run", filepath.Join(b.dir, "play.yml"), "-e", `{"pool_cidr": "10.99.0.0/16"}`); err == nil || !strings.Contains(out, "differs from pool_cidr 10.99.0.0/16") {
-		t.Errorf("another pool: %v\n%s", err, out)
+	for says, vars := range map[string]string{"differs from pool_cidr 10.99.0.0/16": `{"pool_cidr": "10.99.0.0/16"}`, "pool_block_size 24": `{"pool_cidr": "10.5.0.0/16", "pool_block_size": 24}`,
+		"pool_nat_outgoing False": `{"pool_cidr": "10.5.0.0/16", "pool_nat_outgoing": false}`} {
+		if out, err := b.calroll("run", filepath.Join(b.dir, "play.yml"), "-e", vars); err == nil || !strings.Contains(out, says) || b.calls() != "" {
+			t.Errorf("another pool, %s: %v\n%s", vars, err, out)
+		}
 	}
 	if out, err := b.calroll("run", filepath.Join(b.dir, "play.yml"), "-e", `{"rr_hosts": ["node2"], "pool_cidr": "10.5.0.0/16"}`); err == nil || !strings.Contains(out, "name two or more") || b.calls() != "" {
 		t.Errorf("one reflector: %v\n%s", err, out)

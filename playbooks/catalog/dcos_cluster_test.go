@@ -21,7 +21,7 @@ import (
 	"time"
 )
 
-// dcosCluster answers the commands dcos and kubectl in the documented formats, and agents that register. It records what was asked that
+// dcosCluster answers the command dcos in the documented formats, and agents that register, and has a Kubernetes API of its own. It records what was asked that
 // alters something, and every answer depends on what was done before: etcd has names only when its package is installed, Kubernetes
 // has a provider only then, add-ons run only when Calico's controller does.
 type dcosCluster struct {
@@ -44,7 +44,7 @@ type dcosCluster struct {
 	old        bool   // Calico is older than 3
 	options    string // of the Kubernetes package, as given
 	smoke      string // address of the task
-	controller string // K-20 as applied
+	kubernetes *dcosKubernetes
 	newcerts   int
 	agents     map[string]*dcosAgent // by address
 }
@@ -56,11 +56,11 @@ type dcosAgent struct {
 
 // dcosCommand hands everything to the cluster. It stands where the real command would; nothing else of it is on the controller.
 const dcosCommand = `#!/bin/sh
-stdin=; case " $* " in *" app add "*|*" --filename=- "*) stdin=$(cat) ;; esac
+stdin=; case " $* " in *" app add "*) stdin=$(cat) ;; esac
 n=$#
 while [ $n -gt 0 ]; do set -- "$@" --data-urlencode "arg=$1"; shift; n=$((n - 1)); done
 out=$(mktemp); trap 'rm -f "$out"' EXIT
-code=$(curl -sS -o "$out" -w '%{http_code}' "$@" --data-urlencode "program=PROGRAM" --data-urlencode "stdin=$stdin" --data-urlencode "kubeconfig=$KUBECONFIG" CLUSTER/command) || exit 3
+code=$(curl -sS -o "$out" -w '%{http_code}' "$@" --data-urlencode "stdin=$stdin" --data-urlencode "kubeconfig=$KUBECONFIG" CLUSTER/command) || exit 3
 [ "$code" = 200 ] && exec cat "$out"
 cat "$out" >&2; exit 1
 `
@@ -72,7 +72,7 @@ func newCluster(lab *dcosLab) *dcosCluster {
 	mux.HandleFunc("/register", c.register)
 	mux.HandleFunc("/command", func(w http.ResponseWriter, r *http.Request) {
 		_ = r.ParseForm()
-		out, err := c.do(r.Context(), r.Form.Get("program"), r.Form["arg"], r.Form.Get("stdin"), r.Form.Get("kubeconfig"))
+		out, err := c.do(r.Context(), r.Form["arg"], r.Form.Get("stdin"), r.Form.Get("kubeconfig"))
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
@@ -83,10 +83,10 @@ func newCluster(lab *dcosLab) *dcosCluster {
 	return c
 }
 
-// command is the path of the command dcos or kubectl.
-func (c *dcosCluster) command(name string) string {
-	file := filepath.Join(c.of.network.lab.Dir, "bin", name)
-	write(c.of.T, file, strings.NewReplacer("PROGRAM", name, "CLUSTER", c.url).Replace(dcosCommand))
+// command is the path of the command dcos.
+func (c *dcosCluster) command() string {
+	file := filepath.Join(c.of.network.lab.Dir, "bin", "dcos")
+	write(c.of.T, file, strings.ReplaceAll(dcosCommand, "CLUSTER", c.url))
 	if err := os.Chmod(file, 0o700); err != nil {
 		c.of.Fatal(err)
 	}
@@ -156,14 +156,11 @@ func (c *dcosCluster) installed(name string) bool {
 }
 
 // do answers one call.
-func (c *dcosCluster) do(ctx context.Context, program string, args []string, stdin, kubeconfig string) (string, error) {
+func (c *dcosCluster) do(ctx context.Context, args []string, stdin, kubeconfig string) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	line := program + " " + strings.Join(args, " ")
-	switch {
-	case program == "kubectl":
-		return c.kubectl(line, stdin)
-	case c.down:
+	line := "dcos " + strings.Join(args, " ")
+	if c.down {
 		return "", fmt.Errorf("authentication failed: run dcos auth login")
 	}
 	find := func(words string) bool { return strings.HasPrefix(line, "dcos "+words) }
@@ -189,7 +186,7 @@ func (c *dcosCluster) do(ctx context.Context, program string, args []string, std
 		return c.plan(), nil
 	case find("kubernetes kubeconfig"):
 		c.calls = append(c.calls, line)
-		return "", os.WriteFile(kubeconfig, []byte("apiVersion: v1\nkind: Config\n"), 0o600)
+		return "", c.kubernetes.login(kubeconfig)
 	}
 	return "", fmt.Errorf("usage: %s is not a dcos command", line)
 }
@@ -226,6 +223,9 @@ func (c *dcosCluster) packaging(line string, args []string) (string, error) {
 	name := args[2]
 	if args[1] == "uninstall" {
 		c.packages = slices.DeleteFunc(c.packages, func(p string) bool { return p == name })
+		if name == "kubernetes" {
+			return "", c.kubernetes.stop()
+		}
 		return "", nil
 	}
 	if name == "dcos-enterprise-cli" {
@@ -242,8 +242,13 @@ func (c *dcosCluster) packaging(line string, args []string) (string, error) {
 		}
 	}
 	c.packages = append(c.packages, name)
-	if name == "calico" {
+	switch name {
+	case "calico":
 		return "", c.of.runUniverseCalico()
+	case "kubernetes":
+		var err error
+		c.kubernetes, err = startDCOSKubernetes(c)
+		return "", err
 	}
 	return "", nil
 }
@@ -347,39 +352,8 @@ func (c *dcosCluster) startTask(ctx context.Context, stdin string) error {
 // plan is the deployment of Kubernetes: the add-ons cannot be deployed before Calico's controller runs.
 func (c *dcosCluster) plan() string {
 	addons := "COMPLETE"
-	if c.controller == "" {
+	if !c.kubernetes.controlled {
 		addons = "IN_PROGRESS"
 	}
 	return `{"phases": [{"name": "etcd", "status": "COMPLETE"}, {"name": "mandatory-addons", "status": "` + addons + `"}], "strategy": "serial", "status": "` + addons + `"}`
-}
-
-var dcosNamespaces = []string{"default", "kube-public", "kube-system"}
-
-func (c *dcosCluster) kubectl(line, stdin string) (string, error) {
-	switch {
-	case strings.HasSuffix(line, "api-versions"):
-		return "extensions/v1beta1\nv1\n", nil
-	case strings.Contains(line, "get deployment"):
-		return c.controller, nil
-	case strings.Contains(line, "apply"):
-		if c.controller == stdin {
-			return "deployment.extensions/calico-kube-controller unchanged\n", nil
-		}
-		c.calls = append(c.calls, "kubectl apply")
-		c.controller = stdin
-		return "deployment.extensions/calico-kube-controller created\n", c.of.makeProfiles(dcosNamespaces, c.old)
-	case strings.Contains(line, "delete deployment"):
-		c.calls = append(c.calls, "kubectl delete")
-		c.controller = ""
-		return "", nil
-	case strings.Contains(line, "get namespaces"):
-		var items []string
-		for _, n := range dcosNamespaces {
-			items = append(items, `{"metadata": {"name": "`+n+`"}}`)
-		}
-		return `{"items": [` + strings.Join(items, ",") + `]}`, nil
-	case strings.Contains(line, "get pods"):
-		return `{"items": [{"metadata": {"name": "kube-dns-1"}, "status": {"phase": "Running"}}]}`, nil
-	}
-	return "", fmt.Errorf("usage: %s", line)
 }

@@ -216,22 +216,32 @@ func TestDCOSPool(t *testing.T) {
 			"spec": {"cidr": "192.168.0.0/16", "ipipMode": "Never", "natOutgoing": true}}`,
 	}
 	for text, want := range tests {
-		sameJSON(t, dcosValue(t, "dcos_pool", "dcos_pool_object", text), want)
+		sameJSON(t, dcosValue(t, "calico_pool", "calico_pool_object", text), want)
 	}
 }
 
-// TestDCOSPoolOfOthers: fields that calicoctl adds do not count, other values do.
-func TestDCOSPoolOfOthers(t *testing.T) {
-	list := func(spec string) string {
-		return `dcos_pool_list: {stdout: '[{"kind": "ipPool", "metadata": {"cidr": "192.168.0.0/16"}, "spec": ` + spec + `}]'}` + "\n"
-	}
-	for spec, want := range map[string]string{
-		`{"ipip": {"enabled": true, "mode": "always"}, "nat-outgoing": true}`: "true",
-		`{"ipip": {"enabled": true}, "nat-outgoing": false}`:                  "false",
-		`{"nat-outgoing": true}`:                                              "false",
+// TestPoolOfOthers: fields that nobody said are as Calico takes them, other values count, and so do pools of other addresses that nobody named.
+func TestPoolOfOthers(t *testing.T) {
+	const v3 = "calico_version: v3.28.5\npool_encap: ipip-always\n"
+	for _, c := range []struct{ vars, pool, there, same string }{
+		{"cloud: gce\n", `{metadata: {cidr: 192.168.0.0/16}, spec: {ipip: {enabled: true, mode: always}, nat-outgoing: true}}`, "1", "1"},
+		{"cloud: gce\n", `{metadata: {cidr: 192.168.0.0/16}, spec: {ipip: {enabled: true, mode: cross-subnet}, nat-outgoing: true}}`, "1", "0"},
+		{"cloud: gce\n", `{metadata: {cidr: 192.168.0.0/16}, spec: {ipip: {enabled: true}}}`, "1", "0"},
+		{"cloud: gce\n", `{metadata: {cidr: 192.168.0.0/16}, spec: {nat-outgoing: true}}`, "1", "0"},
+		{"cloud: none\n", `{metadata: {cidr: 192.168.0.0/16}, spec: {ipip: {enabled: true}, nat-outgoing: true}}`, "1", "0"},
+		{"cloud: none\n", `{metadata: {cidr: 192.168.0.0/16}, spec: {nat-outgoing: true}}`, "1", "1"},
+		{v3, `{metadata: {name: a}, spec: {cidr: 192.168.0.0/16, ipipMode: Always, vxlanMode: Never, natOutgoing: true, blockSize: 26, nodeSelector: all()}}`, "1", "1"},
+		{v3, `{metadata: {name: a}, spec: {cidr: 192.168.0.0/16, ipipMode: Always, natOutgoing: true}}`, "1", "1"},
+		{v3, `{metadata: {name: a}, spec: {cidr: 192.168.0.0/16, ipipMode: Always, natOutgoing: true, blockSize: 24}}`, "1", "0"},
+		{v3, `{metadata: {name: a}, spec: {cidr: 192.168.0.0/16, ipipMode: Always}}`, "1", "0"},
+		{v3, `{metadata: {name: a}, spec: {cidr: 192.168.0.0/16, ipipMode: "", vxlanMode: Always, natOutgoing: true}}`, "1", "0"},
+		{v3, `{metadata: {name: a}, spec: {cidr: 10.9.0.0/16, ipipMode: Always, natOutgoing: true}}`, "1", "0"},
+		{v3 + "pool_others: [10.9.0.0/16]\n", `{metadata: {name: a}, spec: {cidr: 10.9.0.0/16, ipipMode: Always, natOutgoing: true}}`, "0", "0"},
+		{v3, `{metadata: {name: a}, spec: {cidr: "fd00::/48", ipipMode: Never}}`, "0", "0"},
 	} {
-		if got := dcosValue(t, "dcos_pool", "dcos_pool_same", "cloud: gce\n", list(spec)); got != want {
-			t.Errorf("%s: the same is %s, want %s", spec, got, want)
+		facts := "calico_pool_found: {resources: [" + c.pool + "]}\n"
+		if got, want := dcosValue(t, "calico_pool", "[calico_pool_there | length, calico_pool_same | length]", c.vars, facts), "["+c.there+", "+c.same+"]"; got != want {
+			t.Errorf("%s with %q: there and the same are %s, want %s", c.pool, c.vars, got, want)
 		}
 	}
 }
@@ -245,7 +255,7 @@ func TestDCOSKubernetesOptions(t *testing.T) {
 
 // TestDCOSController is K-20.
 func TestDCOSController(t *testing.T) {
-	sameJSON(t, dcosValue(t, "dcos_controller", "dcos_controller_object", "", "dcos_controller_api: {stdout: \"v1\\nextensions/v1beta1\\n\"}\n"), `{
+	sameJSON(t, dcosValue(t, "dcos_controller", "dcos_controller_object", "", "dcos_controller_api: {served: {Deployment: [extensions/v1beta1]}}\n"), `{
 		"apiVersion": "extensions/v1beta1",
 		"kind": "Deployment",
 		"metadata": {"name": "calico-kube-controller", "namespace": "kube-system", "labels": {"k8s-app": "calico-kube-controller"}},
@@ -268,29 +278,8 @@ func TestDCOSController(t *testing.T) {
 			}
 		}
 	}`)
-	if got := dcosValue(t, "dcos_controller", "dcos_controller_group", "", "dcos_controller_api: {stdout: \"extensions/v1beta1\\napps/v1\\n\"}\n"); got != `"apps/v1"` {
+	if got := dcosValue(t, "dcos_controller", "dcos_controller_group", "", "dcos_controller_api: {served: {Deployment: [extensions/v1beta1, apps/v1]}}\n"); got != `"apps/v1"` {
 		t.Errorf("a server with apps/v1 gets %s", got)
-	}
-}
-
-// TestDCOSControllerOfBefore: what the server adds does not count, what the controller runs with does; an undo applies what was there.
-func TestDCOSControllerOfBefore(t *testing.T) {
-	before := func(image string) string {
-		return `dcos_controller_before: {stdout: '{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "calico-kube-controller", "uid": "1"}, "status": {"replicas": 1},
-			"spec": {"template": {"spec": {"hostNetwork": true, "dnsPolicy": "ClusterFirst", "containers": [{"name": "calico-kube-controller", "image": "` + image + `",
-			"env": [{"name": "ETCD_ENDPOINTS", "value": "http://localhost:2379"}, {"name": "CONFIGURE_ETC_HOSTS", "value": "true"}]}]}}}}'}` + "\n"
-	}
-	for facts, want := range map[string]string{
-		before("quay.io/calico/kube-controllers:v1.0.3"): "true",
-		before("quay.io/calico/kube-controllers:v1.0.2"): "false",
-		"dcos_controller_before: {stdout: \"\"}\n":       "false",
-	} {
-		if got := dcosValue(t, "dcos_controller", "dcos_controller_same", "", facts); got != want {
-			t.Errorf("%s: the same is %s, want %s", facts, got, want)
-		}
-	}
-	if got := dcosValue(t, "dcos_controller", "dcos_controller_old.keys() | list", "", before("x")); got != `["apiVersion", "kind", "spec", "metadata"]` {
-		t.Errorf("an undo applies %s", got)
 	}
 }
 
@@ -337,13 +326,13 @@ func TestDCOSGates(t *testing.T) {
 	}
 }
 
-// dcosNodes is what calicoctl answers when these nodes are there.
+// dcosNodes is what calico_resource_info answers when these nodes are there.
 func dcosNodes(names ...string) string {
 	var items []string
 	for _, n := range names {
 		items = append(items, `{"metadata": {"name": "`+n+`"}}`)
 	}
-	return "dcos_health_list: {rc: 0, stdout: '[" + strings.Join(items, ", ") + "]'}\n"
+	return "dcos_health_list: {changed: false, resources: [" + strings.Join(items, ", ") + "]}\n"
 }
 
 // dcosCase closes one gate. Without topics it is one of those that are evaluated first.

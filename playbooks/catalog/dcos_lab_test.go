@@ -227,7 +227,7 @@ func (d *dcosLab) setVars(sets []*artifacts.Set) {
 		"dcos_agent":        map[string]any{"hosts": agents, "vars": map[string]any{"node_serial": []any{1, "100%"}}},
 		"dcos_agent_public": map[string]any{"hosts": public},
 		"all": map[string]any{"vars": map[string]any{
-			"dcos_cli": d.command("dcos"), "kubectl": d.command("kubectl"), "dcos_work_dir": filepath.Join(d.lab.Dir, "work"),
+			"dcos_cli": d.command(), "dcos_work_dir": filepath.Join(d.lab.Dir, "work"),
 			"artifact_base_url": base, "checksums": sums, "image_delivery": "preload", "unit_steady_seconds": 1,
 			"image_archives": append(d.images26(base), map[string]any{"image": artifacts.ImageTag(artifacts.NodeImage, sets[0].Calico), "url": base + "/" + image.URL, "sha256": image.SHA256}),
 		}},
@@ -284,7 +284,7 @@ func (d *dcosLab) play(code int, args ...string) outcome {
 	d.Helper()
 	o := d.calroll(append([]string{"run", "dcos-calico", "-i", filepath.Join(d.lab.Dir, "dcos.yml")}, args...)...)
 	if o.code != code {
-		d.Fatalf("calroll run dcos-calico %s: exit code %d, not %d\n%s\ncalls of dcos and kubectl:\n%s", strings.Join(args, " "), o.code, code, o.text, strings.Join(d.called(), "\n"))
+		d.Fatalf("calroll run dcos-calico %s: exit code %d, not %d\n%s\ncalls of dcos and of Kubernetes:\n%s", strings.Join(args, " "), o.code, code, o.text, strings.Join(d.called(), "\n"))
 	}
 	return o
 }

@@ -30,7 +30,7 @@ func TestDCOSOfTheGuide(t *testing.T) {
 		}
 	}
 	sameJSON(t, d.sh(d.lab.Hosts[0], "calicoctl get ippool -o json"), `[{"kind": "ipPool", "apiVersion": "v1", "metadata": {"cidr": "192.168.0.0/16"}, "spec": {"nat-outgoing": true}}]`)
-	d.inOrder("package install etcd", "newcert", "agent", "package install kubernetes", "kubectl apply")
+	d.inOrder("package install etcd", "newcert", "agent", "package install kubernetes", "kubernetes POST deployments")
 	d.restartedOneByOne(1)
 
 	// A file that somebody changed is set right, and only its agent is restarted.
@@ -65,7 +65,7 @@ func TestDCOSFromUniverse(t *testing.T) {
 	d.set(func() { d.old = true })
 	args := []string{"-e", "dcos_install=universe", "-e", "dcos_smoke_test=false"}
 	d.play(exitOK, args...)
-	d.inOrder("package install etcd", "package install calico", "newcert", "agent", "package install kubernetes", "kubectl apply")
+	d.inOrder("package install etcd", "package install calico", "newcert", "agent", "package install kubernetes", "kubernetes POST deployments")
 	for _, h := range d.lab.Hosts {
 		if got := d.sh(h, "ls /opt/mesosphere/etc/dcos/network/cni | tr '\n' ' '"); got != "cni.conflist dcos.cni" {
 			t.Errorf("%s has the networks %s", h.Name, got)

@@ -27,7 +27,7 @@ func TestDCOS(t *testing.T) {
 
 	d.play(exitOK, modernDCOS...)
 	install := d.lastRun()
-	d.inOrder("package install etcd", "newcert", "agent", "package install kubernetes", "kubectl apply")
+	d.inOrder("package install etcd", "newcert", "agent", "package install kubernetes", "kubernetes POST deployments")
 	d.isCalicoOnDCOS()
 	d.restartedOneByOne(1)
 
@@ -43,7 +43,7 @@ func TestDCOS(t *testing.T) {
 
 	d.rollback(install)
 	d.unchanged(bare)
-	d.inOrder("kubectl delete", "package uninstall kubernetes", "package uninstall etcd")
+	d.inOrder("kubernetes DELETE calico-kube-controller", "package uninstall kubernetes", "package uninstall etcd")
 	if got := d.etcd("get", "/calico/resources/v3/projectcalico.org/ippools", "--prefix", "--keys-only"); got != "" {
 		t.Errorf("etcd still has the pools %s", got)
 	}

@@ -30,7 +30,7 @@ type K8s struct {
 	GenerateName    string         `arg:"generate_name" doc:"beginning of a name that is made up"`
 	Namespace       string         `arg:"namespace" doc:"namespace of objects that do not say theirs"`
 	Apply           bool           `arg:"apply,default=false" doc:"apply: what an earlier apply set and this one does not is removed"`
-	ServerSideApply *serverApply   `arg:"server_side_apply" doc:"with apply: have the server do it; field_manager (who owns the fields), force_conflicts (take fields from other managers)"`
+	ServerSideApply *serverApply   `arg:"server_side_apply" doc:"with apply: have the server do it; field_manager (who owns the fields), force_conflicts (take fields from other managers); servers before 1.16 cannot, and apply is done here"`
 	Force           bool           `arg:"force,default=false" doc:"replace the object as a whole"`
 	MergeType       []string       `arg:"merge_type,choices=merge|strategic-merge" doc:"how to patch; the first that the API accepts of strategic-merge and merge"`
 	LabelSelectors  []string       `arg:"label_selectors" doc:"present: only definitions with these labels; absent: every object with them"`

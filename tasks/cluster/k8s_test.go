@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net"
@@ -19,6 +20,7 @@ import (
 type kubeBed struct {
 	*testing.T
 	api     *kube.API
+	config  string // the kubeconfig; that of the API if it is empty
 	dir     string
 	journal *journal.Journal
 	dialed  atomic.Int64
@@ -35,7 +37,7 @@ func (b *kubeBed) reach() tasks.Reach { return tasks.Reach{Dial: b.dial} }
 // fresh is a bed for a subtest: the same API, and a run of its own.
 func (b *kubeBed) fresh(t *testing.T) *kubeBed {
 	t.Helper()
-	n := &kubeBed{T: t, api: b.api, dir: filepath.Join(t.TempDir(), "runs")}
+	n := &kubeBed{T: t, api: b.api, config: b.config, dir: filepath.Join(t.TempDir(), "runs")}
 	n.open()
 	return n
 }
@@ -65,7 +67,7 @@ func args(b *testing.T, text string) map[string]any {
 func (b *kubeBed) try(h how, module string, args map[string]any) tasks.Result {
 	b.Helper()
 	if args["kubeconfig"] == nil {
-		args["kubeconfig"] = b.api.Kubeconfig
+		args["kubeconfig"] = cmp.Or(b.config, b.api.Kubeconfig)
 	}
 	m, errs := tasks.SpecOf(cluster.Modules()[module]()).Decode(args)
 	if len(errs) > 0 {

@@ -39,6 +39,12 @@ func (w *k8sWork) alter(ctx context.Context, r resource, d definition, existing 
 }
 
 func (w *k8sWork) alterOnce(ctx context.Context, r resource, d definition, existing *unstructured.Unstructured) (*unstructured.Unstructured, bool, error) {
+	if old, err := w.lacks(dryRunSince, existing); old || err != nil {
+		if err != nil {
+			return nil, false, err
+		}
+		return w.alterOld(ctx, r, d, existing)
+	}
 	after, err := w.write(ctx, r, d, existing, true)
 	switch {
 	case w.sys.Check() && existing == nil && apierrors.IsNotFound(err): // its namespace would be there by then
@@ -88,8 +94,11 @@ func (w *k8sWork) write(ctx context.Context, r resource, d definition, existing 
 		body.SetResourceVersion(existing.GetResourceVersion())
 	}
 	to := w.in(r, d.namespace())
+	byClient, err := w.lacks(serverApplySince, existing)
 	switch {
-	case w.Apply && w.ServerSideApply != nil:
+	case err != nil:
+		return nil, err
+	case w.Apply && w.ServerSideApply != nil && !byClient:
 		return w.patch(ctx, r, body, types.ApplyPatchType, metav1.PatchOptions{FieldManager: w.ServerSideApply.FieldManager, Force: &w.ServerSideApply.ForceConflicts, DryRun: dryRun})
 	case w.Apply:
 		return w.clientApply(ctx, r, body, existing, dryRun)
@@ -126,6 +135,20 @@ func (w *k8sWork) merge(ctx context.Context, r resource, body *unstructured.Unst
 
 // clientApply keeps what was applied in an annotation, as kubectl does, and removes what the last apply had and this one has not.
 func (w *k8sWork) clientApply(ctx context.Context, r resource, body, existing *unstructured.Unstructured, dryRun []string) (*unstructured.Unstructured, error) {
+	if err := noteApplied(body); err != nil {
+		return nil, err
+	}
+	if existing == nil {
+		return w.in(r, body.GetNamespace()).Create(ctx, body, metav1.CreateOptions{FieldManager: fieldManager, DryRun: dryRun})
+	}
+	if last := lastOf(existing); last != nil {
+		removeDropped(last, body.Object)
+	}
+	return w.merge(ctx, r, body, []string{"merge"}, dryRun)
+}
+
+// noteApplied writes into an annotation of an object what is applied.
+func noteApplied(body *unstructured.Unstructured) error {
 	plain := runtime.DeepCopyJSON(body.Object)
 	meta := plain["metadata"].(map[string]any)
 	delete(meta, "resourceVersion")
@@ -134,7 +157,7 @@ func (w *k8sWork) clientApply(ctx context.Context, r resource, body, existing *u
 	}
 	raw, err := marshalJSON(plain)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	notes := body.GetAnnotations()
 	if notes == nil {
@@ -142,13 +165,7 @@ func (w *k8sWork) clientApply(ctx context.Context, r resource, body, existing *u
 	}
 	notes[lastApplied] = string(raw) + "\n"
 	body.SetAnnotations(notes)
-	if existing == nil {
-		return w.in(r, body.GetNamespace()).Create(ctx, body, metav1.CreateOptions{FieldManager: fieldManager, DryRun: dryRun})
-	}
-	if last, err := documentsOf(existing.GetAnnotations()[lastApplied]); err == nil && len(last) == 1 {
-		removeDropped(last[0], body.Object)
-	}
-	return w.merge(ctx, r, body, []string{"merge"}, dryRun)
+	return nil
 }
 
 // removeDropped has a patch remove the fields that last had and patch has not.
@@ -169,7 +186,7 @@ func removeDropped(last, patch map[string]any) {
 
 // keep records an object before it is altered.
 func (w *k8sWork) keep(ctx context.Context, r resource, d definition, before, after *unstructured.Unstructured) error {
-	rec := k8sRecord{kubeAccess: w.access, Resource: r.Resource, Group: r.Group, Version: r.Version, Kind: r.kind, Namespace: d.namespace(), Name: d.name()}
+	rec := w.recordFor(r, d)
 	if before == nil {
 		rec.Owned = shapeOf(cleaned(&unstructured.Unstructured{Object: d.object}))
 	} else {
@@ -177,6 +194,10 @@ func (w *k8sWork) keep(ctx context.Context, r resource, d definition, before, af
 		rec.Owned = rec.Changed.asked(cleaned(after), d.object)
 	}
 	return recordObject(ctx, w.sys, rec, before, after)
+}
+
+func (w *k8sWork) recordFor(r resource, d definition) k8sRecord {
+	return k8sRecord{kubeAccess: w.access, Resource: r.Resource, Group: r.Group, Version: r.Version, Kind: r.kind, Namespace: d.namespace(), Name: d.name()}
 }
 
 // recordObject puts the state of an object before an alteration on stable storage; nil is none.

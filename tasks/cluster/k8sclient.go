@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
@@ -30,6 +31,7 @@ type kube struct {
 	objects   dynamic.Interface
 	discovery *discovery.DiscoveryClient
 	known     map[string][]metav1.APIResource // by apiVersion
+	release   *version.Version                // nil until somebody needs it
 }
 
 // openKube connects for a module.

@@ -321,6 +321,13 @@ func TestCalicoInfoAndMistakes(t *testing.T) {
 	if got := info(map[string]any{"kind": "NetworkPolicy", "name": "p", "namespace": "default", "allow_version_mismatch": true}); len(got) != 1 {
 		t.Errorf("policy: %v", got)
 	}
+	b.ctl(`{"apiVersion": "projectcalico.org/v3", "kind": "NetworkPolicy", "metadata": {"name": "q", "namespace": "other"}, "spec": {"selector": "all()"}}`, "create", "-f", "-")
+	if got := info(map[string]any{"kind": "NetworkPolicy", "all_namespaces": true}); len(got) != 2 {
+		t.Errorf("policies of every namespace: %v", got)
+	}
+	if got := info(map[string]any{"kind": "NetworkPolicy", "namespace": "other"}); len(got) != 1 || got[0].(map[string]any)["metadata"].(map[string]any)["name"] != "q" {
+		t.Errorf("policies of a namespace: %v", got)
+	}
 	for want, args := range map[string]map[string]any{
 		"has no kind":                      {"definition": map[string]any{"apiVersion": "v1"}},
 		"it is projectcalico.org/v3, or v": {"definition": map[string]any{"apiVersion": "v2", "kind": "IPPool"}},
@@ -332,6 +339,13 @@ func TestCalicoInfoAndMistakes(t *testing.T) {
 	} {
 		if r := b.run("calico_resource", tasks.Options{}, args); !r.Failed || !strings.Contains(strings.ToLower(r.Msg), want) && !strings.Contains(r.Msg, want) {
 			t.Errorf("%v: %+v, want %q", args, r, want)
+		}
+	}
+	for _, args := range []map[string]any{{"kind": "IPPool"}, {"kind": "IPPool", "name": "old"}} {
+		b.configure(`{datastoreType: etcdv3, etcdEndpoints: "http://127.0.0.1:1"}`)
+		args["timeout"] = 1
+		if r := b.run("calico_resource_info", tasks.Options{}, args); !r.Failed || r.Values["resources"] != nil || !strings.Contains(r.Msg, "did not answer within 1s") {
+			t.Errorf("nobody answers for %v: %+v", args, r)
 		}
 	}
 	b.config += ".missing"

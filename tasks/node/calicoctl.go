@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/calroll/calroll/tasks"
 )
@@ -17,7 +19,11 @@ type calicoctl struct {
 	Config  string `json:"config"`
 	run     func(context.Context, tasks.Cmd) (tasks.Output, error)
 	lenient bool // look past calicoctl's refusal to work on a cluster of another version
+	limit   time.Duration
 }
+
+// answerLimit is how long calicoctl may take to answer unless the task says otherwise. It waits for a datastore that is away for ever.
+const answerLimit = time.Minute
 
 // errConflict says that an object changed between the reading and the writing.
 var errConflict = fmt.Errorf("it changed at the same time")
@@ -31,10 +37,14 @@ func (c calicoctl) call(ctx context.Context, stdin []byte, args ...string) (stri
 	if c.lenient {
 		args = append(args, "--allow-version-mismatch")
 	}
-	out, err := c.run(ctx, tasks.Cmd{Argv: append(append([]string{c.Program}, args...), "--config="+c.Config), Stdin: stdin,
+	limited, cancel := context.WithTimeout(ctx, c.limit)
+	defer cancel()
+	out, err := c.run(limited, tasks.Cmd{Argv: append(append([]string{c.Program}, args...), "--config="+c.Config), Stdin: stdin,
 		Without: []string{"ETCD_", "DATASTORE_TYPE=", "CALICO_", "APIV1_", "K8S_", "KUBECONFIG="}})
 	said := strings.TrimSpace(string(out.Stdout) + "\n" + string(out.Stderr))
 	switch {
+	case limited.Err() != nil && ctx.Err() == nil:
+		return said, &tasks.Error{Kind: tasks.Failed, Op: what, Detail: fmt.Sprintf("the datastore did not answer within %v", c.limit)}
 	case err != nil:
 		return said, err
 	case out.Code == 0:
@@ -69,9 +79,9 @@ func (c calicoctl) lacksKind(ctx context.Context, id calicoID) bool {
 	return err != nil && strings.Contains(said, "the server could not find the requested resource")
 }
 
-// list reads the objects of a kind, or one of them.
-func (c calicoctl) list(ctx context.Context, id calicoID) ([]object, error) {
-	said, err := c.call(ctx, nil, append(append([]string{"get"}, id.words()...), "-o", "json")...)
+// list reads the objects of a kind, or one of them; more are further words of `calicoctl get`.
+func (c calicoctl) list(ctx context.Context, id calicoID, more ...string) ([]object, error) {
+	said, err := c.call(ctx, nil, slices.Concat([]string{"get"}, id.words(), more, []string{"-o", "json"})...)
 	if err != nil {
 		if strings.Contains(said, "resource does not exist") {
 			return nil, nil

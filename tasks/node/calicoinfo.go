@@ -8,14 +8,21 @@ import (
 
 var _ = register("calico_resource_info", func() tasks.Module { return &CalicoResourceInfo{} })
 
-// CalicoResourceInfo is the module calico_resource_info: it reads objects of Calico through the host's calicoctl.
+// CalicoResourceInfo is the module calico_resource_info: it reads objects of Calico through the host's calicoctl. An object that is not there is an empty
+// list; a datastore that does not answer is an error.
 type CalicoResourceInfo struct {
 	APIVersion string `arg:"api_version,alias=version,default=projectcalico.org/v3" doc:"v1 before Calico 3.0"`
-	Kind       string `arg:"kind,required" doc:"the kind, such as IPPool (ipPool before Calico 3.0)"`
+	Kind       string `arg:"kind,required" doc:"the kind, such as IPPool; large and small letters are the same to calicoctl"`
 	Name       string `arg:"name" doc:"the one object; default all"`
 	Namespace  string `arg:"namespace" doc:"of objects that have one"`
+	All        bool   `arg:"all_namespaces,default=false" doc:"of every namespace, for kinds that have one"`
 	Mismatch   bool   `arg:"allow_version_mismatch,default=false" doc:"read from a cluster of another version, as a rolling upgrade has it; needs calicoctl 3.20"`
 	calicoWay
+}
+
+// Rules are constraints between the arguments.
+func (*CalicoResourceInfo) Rules() tasks.Rules {
+	return tasks.Rules{MutuallyExclusive: [][]string{{"all_namespaces", "namespace"}, {"all_namespaces", "name"}}}
 }
 
 // Run implements tasks.Module.
@@ -32,7 +39,11 @@ func (m *CalicoResourceInfo) Run(ctx context.Context, sys *tasks.Sys) (r tasks.R
 	if m.Namespace != "" {
 		id.Metadata["namespace"] = m.Namespace
 	}
-	found, err := ctl.list(ctx, id)
+	var more []string
+	if m.All {
+		more = append(more, "--all-namespaces")
+	}
+	found, err := ctl.list(ctx, id, more...)
 	if err != nil {
 		return r, err
 	}

@@ -30,7 +30,7 @@ func (calicoKind) meta(b tasks.Before) (calicoMeta, error) {
 	if err := json.Unmarshal(b.Meta, &m); err != nil {
 		return m, &tasks.Error{Kind: tasks.Failed, Op: "read the record of " + b.Key, Err: err}
 	}
-	m.Ctl.run = tasks.NewSys(tasks.Options{}).Exec
+	m.Ctl.run, m.Ctl.limit = tasks.NewSys(tasks.Options{}).Exec, answerLimit
 	return m, nil
 }
 

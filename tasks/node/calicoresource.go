@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/calroll/calroll/tasks"
 )
@@ -41,6 +42,7 @@ type CalicoResource struct {
 type calicoWay struct {
 	Config  tasks.Path `arg:"config,default=/etc/calico/calicoctl.cfg" doc:"calicoctl's configuration file; the environment is not asked"`
 	Program string     `arg:"calicoctl,default=calicoctl" doc:"the program, a path or a name in the search path"`
+	Timeout int        `arg:"timeout,default=60" doc:"seconds within which the datastore has to answer"`
 }
 
 func (w calicoWay) ctl(sys *tasks.Sys) (calicoctl, error) {
@@ -48,7 +50,7 @@ func (w calicoWay) ctl(sys *tasks.Sys) (calicoctl, error) {
 	if err != nil {
 		return calicoctl{}, &tasks.Error{Kind: tasks.Failed, Op: "find calicoctl", Err: err}
 	}
-	return calicoctl{Program: program, Config: w.Config.Expand(), run: sys.Exec}, nil
+	return calicoctl{Program: program, Config: w.Config.Expand(), run: sys.Exec, limit: time.Duration(w.Timeout) * time.Second}, nil
 }
 
 // Rules are constraints between the arguments.

@@ -89,32 +89,28 @@ func names(folder string) ([]string, error) {
 }
 
 func calicoctl(args []string) error {
+	if len(args) > 1 && (args[0] == "get" || args[0] == "delete") {
+		args[1] = strings.ToLower(args[1]) // kinds are taken in any spelling
+	}
 	switch line := strings.Join(args, " "); {
 	case line == "node status":
 		return status()
-	case line == "get nodes -o json":
-		return nodes()
-	case strings.HasPrefix(line, "get node "):
-		_, err := ask(http.MethodGet, hosts+"/"+args[2]+"/ip_addr_v4", "")
-		return err
+	case line == "get node -o json":
+		return nodes("")
+	case strings.HasPrefix(line, "get node ") && strings.HasSuffix(line, " -o json"):
+		return nodes(args[2])
 	case line == "get ippool -o json":
-		return getPools()
-	case line == "get profile":
-		all, err := names(profiles)
-		fmt.Println("NAME\n" + strings.Join(all, "\n"))
-		return err
-	case line == "apply":
-		return apply()
+		return getPools("")
+	case strings.HasPrefix(line, "get ippool ") && strings.HasSuffix(line, " -o json"):
+		return getPools(args[2])
+	case line == "get profile -o json":
+		return getProfiles()
+	case line == "create":
+		return create()
 	case strings.HasPrefix(line, "delete node "):
 		return remove(hosts + "/" + args[2])
 	case strings.HasPrefix(line, "delete ippool "):
 		return remove(pools + "/" + strings.ReplaceAll(args[2], "/", "-"))
-	case strings.HasPrefix(line, "delete"):
-		o, err := object()
-		if err != nil {
-			return err
-		}
-		return remove(pools + "/" + strings.ReplaceAll(o.Metadata.CIDR, "/", "-"))
 	default:
 		return fmt.Errorf("unknown command: %s", line)
 	}
@@ -128,10 +124,14 @@ func remove(key string) error {
 	return err
 }
 
-func nodes() error {
+// nodes shows the nodes, or the one of that name; none is no mistake.
+func nodes(name string) error {
 	all, err := names(hosts)
 	list := []any{}
 	for _, n := range all {
+		if name != "" && n != name {
+			continue
+		}
 		e, err := ask(http.MethodGet, hosts+"/"+n+"/ip_addr_v4", "")
 		if err != nil {
 			return err
@@ -171,7 +171,7 @@ func object() (resource, error) {
 	return o, nil
 }
 
-func apply() error {
+func create() error {
 	o, err := object()
 	if err == nil {
 		_, err = ask(http.MethodPut, pools+"/"+strings.ReplaceAll(o.Metadata.CIDR, "/", "-"), string(o.Spec))
@@ -179,12 +179,24 @@ func apply() error {
 	return err
 }
 
-func getPools() error {
+func getProfiles() error {
+	all, err := names(profiles)
+	list := []any{}
+	for _, n := range all {
+		list = append(list, map[string]any{"kind": "profile", "apiVersion": "v1", "metadata": map[string]any{"name": n}, "spec": map[string]any{}})
+	}
+	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(list))
+}
+
+func getPools(cidr string) error {
 	e, err := ask(http.MethodGet, pools, "")
 	list := []any{}
 	for _, n := range e.Node.Nodes {
-		cidr := strings.Replace(n.Key[strings.LastIndex(n.Key, "/")+1:], "-", "/", 1)
-		list = append(list, map[string]any{"kind": "ipPool", "apiVersion": "v1", "metadata": map[string]any{"cidr": cidr}, "spec": json.RawMessage(n.Value)})
+		this := strings.Replace(n.Key[strings.LastIndex(n.Key, "/")+1:], "-", "/", 1)
+		if cidr != "" && this != cidr {
+			continue
+		}
+		list = append(list, map[string]any{"kind": "ipPool", "apiVersion": "v1", "metadata": map[string]any{"cidr": this}, "spec": json.RawMessage(n.Value)})
 	}
 	if errors.Is(err, errNone) {
 		err = nil
