@@ -24,6 +24,8 @@ setup: ## install and build what the lab, the demo and the tests need (as root: 
 
 .PHONY: test
 test: setup ## run the tests, on real hosts, clusters, etcd and Calico; installs what is missing
+	@# Beside clusters ansible-core takes ten times as long; its answers are kept for the run of everything.
+	$(GO) test -timeout 20m -run UnderAnsible ./cmd/calroll
 	$(GO) test -timeout 50m -p 2 $(PACKAGES)
 
 .PHONY: nightly
