@@ -20,6 +20,7 @@ import (
 type calicoBed struct {
 	*testing.T
 	program, config string
+	etcd            *artifacts.Etcd
 	dir             string
 	runs            int
 	open            *journal.Journal
@@ -47,7 +48,7 @@ func newCalicoBed(t *testing.T) *calicoBed {
 			t.Error(err)
 		}
 	})
-	b := &calicoBed{T: t, program: set.Program("calicoctl"), dir: t.TempDir()}
+	b := &calicoBed{T: t, program: set.Program("calicoctl"), etcd: etcd, dir: t.TempDir()}
 	b.configure(fmt.Sprintf("{datastoreType: etcdv3, etcdEndpoints: %q, etcdCACertFile: %s, etcdCertFile: %s, etcdKeyFile: %s}",
 		etcd.Endpoints()[0], etcd.CA, etcd.ClientCert, etcd.ClientKey))
 	return b
@@ -62,6 +63,21 @@ func (b *calicoBed) configure(spec string) {
 	b.Setenv("ETCD_ENDPOINTS", "http://127.0.0.1:1")
 	b.Setenv("DATASTORE_TYPE", "kubernetes")
 	b.Setenv("KUBECONFIG", "/nonexistent")
+}
+
+// clusterIs has the cluster's record say that it is of a version, and calicoctl of another one refuse to work on it; "" takes the record away.
+func (b *calicoBed) clusterIs(version string) {
+	b.Helper()
+	args := []string{"del", "/calico/resources/v3/projectcalico.org/clusterinformations/default"}
+	if version != "" {
+		args = []string{"put", args[1], `{"kind": "ClusterInformation", "apiVersion": "projectcalico.org/v3", "metadata": {"name": "default"}, "spec": {"calicoVersion": "` + version + `"}}`}
+	}
+	if out, err := b.etcd.Command(b.Context(), args...).CombinedOutput(); err != nil {
+		b.Fatalf("etcdctl %v: %v\n%s", args, err, out)
+	}
+	if out, err := exec.CommandContext(b.Context(), b.program, "get", "ippool", "--config="+b.config).CombinedOutput(); (err == nil) != (version == "") {
+		b.Fatalf("calicoctl on a cluster of version %q: %v\n%s", version, err, out)
+	}
 }
 
 // ctl is calicoctl as an operator runs it.
@@ -318,9 +334,14 @@ func TestCalicoInfoAndMistakes(t *testing.T) {
 	if got := info(map[string]any{"kind": "IPPool", "name": "none"}); len(got) != 0 {
 		t.Errorf("no pool: %v", got)
 	}
-	if got := info(map[string]any{"kind": "NetworkPolicy", "name": "p", "namespace": "default", "allow_version_mismatch": true}); len(got) != 1 {
+	if got := info(map[string]any{"kind": "NetworkPolicy", "name": "p", "namespace": "default"}); len(got) != 1 {
 		t.Errorf("policy: %v", got)
 	}
+	b.clusterIs("v3.1.0")
+	if got := info(map[string]any{"kind": "IPPool"}); len(got) != 1 {
+		t.Errorf("pools of a cluster of another version: %v", got)
+	}
+	b.clusterIs("")
 	b.ctl(`{"apiVersion": "projectcalico.org/v3", "kind": "NetworkPolicy", "metadata": {"name": "q", "namespace": "other"}, "spec": {"selector": "all()"}}`, "create", "-f", "-")
 	if got := info(map[string]any{"kind": "NetworkPolicy", "all_namespaces": true}); len(got) != 2 {
 		t.Errorf("policies of every namespace: %v", got)
