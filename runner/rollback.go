@@ -29,6 +29,41 @@ type undoing struct {
 	downTo int64    // only what tasks from this number on did; 0 is all
 	of     []string // only what was done for these hosts; none is all
 	force  bool
+	steps  *steps // set while a run is taken back in steps
+}
+
+// steps are what has been told of hosts in the steps of a rollback.
+type steps struct {
+	mu   sync.Mutex
+	told map[string]bool // hosts, and items that could not be taken back, which each step tries again
+	lost map[string]bool // hosts that do not answer, which are not asked again
+}
+
+// isNews tells whether a step is worth a line: something came back, there is a problem that has not been told, or the last step finds that there was nothing.
+func (s *steps) isNews(host string, items []journal.Item, err error, last bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	news := err != nil || last && !s.told[host]
+	for _, i := range items {
+		switch key := fmt.Sprint(host, i.Kind, i.Key, i.Seq); i.Outcome {
+		case tasks.Restored, tasks.Forced, tasks.Fired:
+			news = true
+		case tasks.Foreign, tasks.Undoable:
+			news = news || !s.told[key]
+			s.told[key] = true
+		}
+	}
+	s.told[host] = s.told[host] || news
+	if err != nil && tasks.KindOf(err) == tasks.Unreachable {
+		s.lost[host] = true
+	}
+	return news
+}
+
+func (s *steps) isLost(host string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lost[host]
 }
 
 // owners are the hosts for which what is undone on a host was done, as its journal has it.
@@ -89,6 +124,10 @@ func (r *run) onEach(hosts []string, do func(host string)) {
 
 // undoHost takes one host back as every identity that worked there, and reports it as one line.
 func (r *run) undoHost(ctx context.Context, host string, u undoing) bool {
+	if u.steps != nil && u.steps.isLost(host) {
+		return false
+	}
+	last := u.downTo == 0
 	var all []journal.Item
 	var errs []error
 	ways := r.fleet.ways(host)
@@ -102,7 +141,9 @@ func (r *run) undoHost(ctx context.Context, host string, u undoing) bool {
 	if u.of != nil && !slices.Contains(u.of, host) {
 		e.Message += ", done for " + strings.Join(u.of, ", ")
 	}
-	r.emit(e)
+	if u.steps == nil || u.steps.isNews(host, all, errors.Join(errs...), last) {
+		r.emit(e)
+	}
 	r.mu.Lock()
 	if c := r.counts[host]; c != nil {
 		c.Undone += countRestored(all)
@@ -180,9 +221,10 @@ func undoSummary(items []journal.Item, err error) (event.Status, string) {
 
 // RollbackOptions are what Rollback takes back.
 type RollbackOptions struct {
-	Run   store.Meta
-	Limit string
-	Force bool
+	Run     store.Meta
+	Batches []int64 // the tasks with which its batches began, ascending: it is taken back batch by batch
+	Limit   string
+	Force   bool
 }
 
 // Rollback takes a stored run back on every host it worked on. o needs Inventory, Loader, Env, Login, Carried and the sinks; the hosts' own
@@ -203,10 +245,20 @@ func Rollback(ctx context.Context, o Options, rb RollbackOptions) (Summary, erro
 		return r.end(err)
 	}
 	r.emit(event.Event{Kind: event.UndoStart, Hosts: hosts})
-	if !r.undoHosts(ctx, hosts, undoing{run: rb.Run.ID, force: rb.Force}) {
-		r.failed = true
-	}
+	r.failed = !r.takeBack(ctx, hosts, undoing{run: rb.Run.ID, force: rb.Force}, rb.Batches)
 	return r.end(nil)
+}
+
+// takeBack undoes the batches one after the other, the newest first: hosts go back in the reverse of the order in which they changed, and what was done
+// for the cluster before or after them when its turn comes.
+func (r *run) takeBack(ctx context.Context, hosts []string, u undoing, batches []int64) bool {
+	u.steps = &steps{told: map[string]bool{}, lost: map[string]bool{}}
+	for _, since := range slices.Backward(batches) {
+		u.downTo = since
+		r.undoHosts(ctx, hosts, u)
+	}
+	u.downTo = 0
+	return r.undoHosts(ctx, hosts, u)
 }
 
 // rollbackHosts are the hosts of a run, as far as the limit goes.
