@@ -55,6 +55,9 @@ func TestUninstallOfUnits(t *testing.T) {
 	bare := c.pictures()
 	c.run(exitOK)
 
+	for _, h := range c.lab.Hosts {
+		c.eventually(h, 2*time.Minute, steady)
+	}
 	installed := c.pictures()
 	if o := c.looks("verify", exitOK); !strings.Contains(o.text, "ok: all ") {
 		t.Errorf("verify finds something right after the install:\n%s", o.text)
