@@ -30,7 +30,9 @@ type scaled struct {
 func TestKDDScale(t *testing.T) {
 	t.Parallel()
 	s := &scaled{newHosted(t, kube.Containerd, kube.Containerd, kube.Containerd), nil, new([]string)}
-	s.settings = []string{"-e", "pool_encap=off", "-e", "manage_pool=true", "-e", "artifact_source=local", "-e", "artifact_dir=" + calicoctlFolder(t)}
+	folder := calicoctlFolder(t)
+	s.settings = []string{"-e", "pool_encap=off", "-e", "manage_pool=true", "-e", "artifact_source=local", "-e", "artifact_dir=" + folder}
+	s.bringCalicoctl(filepath.Join(folder, "calicoctl"))
 	for _, step := range []struct {
 		name string
 		do   func(*scaled)
@@ -58,6 +60,20 @@ func calicoctlFolder(t *testing.T) string {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "calicoctl"), string(raw))
 	return dir
+}
+
+// bringCalicoctl gives nodes one of the test's own: an undo takes away what a run brought.
+func (s *scaled) bringCalicoctl(program string) {
+	s.Helper()
+	raw, err := os.ReadFile(program)
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, n := range s.cluster.Nodes() {
+		if err := n.WriteFile(s.Context(), "/root/calicoctl", 0o755, raw); err != nil {
+			s.Fatal(err)
+		}
+	}
 }
 
 // takes carries calico-kdd out.
@@ -174,7 +190,7 @@ func (s *scaled) sessions(want ...string) {
 	s.Helper()
 	for _, n := range s.cluster.Nodes() {
 		for deadline := time.Now().Add(time.Minute); ; {
-			status, err := n.Output(s.Context(), "/usr/local/bin/calicoctl", "node", "status") // an error while calico/node restarts
+			status, err := n.Output(s.Context(), "/root/calicoctl", "node", "status") // an error while calico/node restarts
 			var kinds []string
 			for _, m := range sessionRow.FindAllStringSubmatch(status, -1) {
 				kinds = append(kinds, m[1])

@@ -50,11 +50,14 @@ func TestUninstallOfUnits(t *testing.T) {
 	c := newNetwork(t, 2)
 	first, second := c.lab.Hosts[0], c.lab.Hosts[1]
 	for _, h := range c.lab.Hosts { // something of others, which stays or comes back
-		c.sh(h, "mkdir -p -m 755 /etc/cni /etc/cni/net.d && echo '{}' > /etc/cni/net.d/99-others.conf")
+		c.sh(h, "mkdir -p /etc/cni/net.d && chmod 755 /etc/cni /etc/cni/net.d && echo '{}' > /etc/cni/net.d/99-others.conf")
 	}
 	bare := c.pictures()
 	c.run(exitOK)
 
+	for _, h := range c.lab.Hosts {
+		c.eventually(h, 2*time.Minute, steady)
+	}
 	installed := c.pictures()
 	if o := c.looks("verify", exitOK); !strings.Contains(o.text, "ok: all ") {
 		t.Errorf("verify finds something right after the install:\n%s", o.text)
