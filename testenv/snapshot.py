@@ -36,12 +36,22 @@ def note(path):
     return kind
 
 
+def names(path):
+    # fuse-overlayfs leaves names out of a listing now and then when the machine is busy, so it is repeated until it adds none.
+    seen = set()
+    while True:
+        now = set(os.listdir(path))
+        if now <= seen:
+            return sorted(seen)
+        seen |= now
+
+
 def walk(path):
     if path in exclude:
         return
     try:
         if stat.S_ISDIR(note(path)):
-            for name in sorted(os.listdir(path)):
+            for name in names(path):
                 walk(os.path.join(path, name))
     except FileNotFoundError:
         pass  # it is not there, or went while we looked: both are no entry

@@ -15,9 +15,23 @@ import (
 // these hosts have not.
 const twinSkips = "etcd_backup,calico_pool,felix_configuration,calico_bgp,kube_proxy_mode"
 
-// answers stand in for calroll's modules that ask and alter nothing: the gates and checks were passed by calroll's own run.
+// answers stand in for calroll's modules that ask and alter nothing: the gates and checks were passed by calroll's own run, and calicoctl is asked as
+// calroll would.
 const (
-	agrees  = "#!/usr/bin/python3\nprint('{\"changed\": false}')\n"
+	agrees = "#!/usr/bin/python3\nprint('{\"changed\": false}')\n"
+	reads  = `#!/usr/bin/python3
+import json, subprocess
+from ansible.module_utils.basic import AnsibleModule
+
+module = AnsibleModule({"kind": {}, "name": {}, "calicoctl": {}, "config": {}})
+p = module.params
+argv = [p["calicoctl"], "get", p["kind"]] + ([p["name"]] if p["name"] else []) + ["-o", "json", "--config=" + p["config"]]
+done = subprocess.run(argv, capture_output=True, text=True)
+if done.returncode and "does not exist" not in done.stderr:
+    module.fail_json(msg=done.stderr)
+found = json.loads(done.stdout) if done.returncode == 0 else {"items": []}
+module.exit_json(changed=False, resources=found.get("items", [found]))
+`
 	refuses = "#!/usr/bin/python3\nprint('{\"failed\": true, \"msg\": \"ansible-core has no module for this\"}')\n"
 )
 
@@ -27,7 +41,7 @@ func twinModules() map[string]string {
 	for _, m := range otherModules {
 		all[m] = refuses
 	}
-	all["gates"], all["checks"] = agrees, agrees
+	all["gates"], all["checks"], all["calico_resource_info"] = agrees, agrees, reads
 	delete(all, "modprobe")
 	delete(all, "sysctl")
 	return all
