@@ -13,13 +13,15 @@ import (
 	"testing"
 
 	"github.com/calroll/calroll/testenv/kube"
+	"github.com/calroll/calroll/testenv/site"
 )
 
 // TestCalicoEtcdHosted gives a cluster a network with calico-etcd in mode hosted: calico/node is pods, and etcd has the data. It carries pods without
-// encapsulation and obeys policy, is taken back, and is installed again to be uninstalled. Both leave hosts, API and etcd as they were.
+// encapsulation and obeys policy, and is taken back. It is installed again as an older release, upgraded, and uninstalled. Both ways out leave hosts,
+// API and etcd as they were. At last a node is removed.
 func TestCalicoEtcdHosted(t *testing.T) {
 	t.Parallel()
-	e := newIntegrated(t, kube.Options{Kubelets: []kube.Kubelet{kube.Containerd, kube.Containerd}})
+	e := newIntegrated(t, kube.Options{Kubelets: []kube.Kubelet{kube.Containerd, kube.Containerd}, Calico: site.Versions})
 	e.rules = true
 	bare, before := e.pictures(), e.objects()
 	t.Run("an unknown mode", func(t *testing.T) { e.in(t).knowsNoMode() })
@@ -47,14 +49,60 @@ func TestCalicoEtcdHosted(t *testing.T) {
 				t.Errorf("etcd still has blocks of addresses: %s", got)
 			}
 		}) &&
+		t.Run("upgrade", func(t *testing.T) { e.in(t).upgradesPodsWithEtcd() }) &&
 		t.Run("uninstall", func(t *testing.T) {
 			e := e.in(t)
-			e.install()
 			e.goes(bare, before)
 			if got := e.keys("/calico/"); len(got) > 0 {
 				t.Errorf("etcd still has %s", got)
 			}
-		})
+		}) &&
+		t.Run("node-remove", func(t *testing.T) { e.in(t).removesNodeFromEtcd() })
+}
+
+// upgradesPodsWithEtcd takes an older release to a newer one, and calicoctl of the nodes with it.
+func (e *integrated) upgradesPodsWithEtcd() {
+	e.Helper()
+	e.install("-e", "calico_version="+opsFrom, "--skip-tags", "S-30")
+	upgrade := func() outcome {
+		return e.carry(exitOK, "upgrade", slices.Concat(patience, []string{"-e", "to_version=" + opsTo, "-e", "drain_grace_seconds=10"})...)
+	}
+	if o := upgrade(); testing.Verbose() {
+		e.Log(o.text)
+	}
+	for node, image := range e.nodeImages() {
+		if !strings.Contains(image, "calico/node:"+opsTo+" ") {
+			e.Errorf("%s runs %s, want %s", node, image, opsTo)
+		}
+	}
+	if err := e.cluster.WaitReady(e.Context()); err != nil {
+		e.Error(err)
+	}
+	for _, h := range e.cluster.Nodes() {
+		if got := e.sh(h, "calicoctl version --client"); !strings.Contains(got, opsTo) {
+			e.Errorf("calicoctl on %s is not of the new release: %s", h.Name, got)
+		}
+	}
+	for host, changed := range upgrade().changed() {
+		if changed != "0" {
+			e.Errorf("the second upgrade changed %s: %s tasks", host, changed)
+		}
+	}
+}
+
+// removesNodeFromEtcd has one of two nodes leave the cluster, and etcd.
+func (e *integrated) removesNodeFromEtcd() {
+	e.Helper()
+	e.install("--skip-tags", "S-30")
+	stays, goes := e.cluster.Nodes()[0], e.cluster.Nodes()[1]
+	e.carry(exitOK, "node-remove", slices.Concat(patience, []string{"--limit", goes.Name})...)
+	if got := e.nodes(); !slices.Equal(got, []string{stays.Name}) {
+		e.Errorf("etcd has the nodes %s", got)
+	}
+	if got := e.sh(goes, "ls -d /etc/cni/net.d/* /etc/calico /usr/local/bin/calicoctl /var/lib/calico 2>/dev/null; true"); got != "" {
+		e.Errorf("%s still has %s", goes.Name, got)
+	}
+	e.verifies("--limit", "!"+goes.Name)
 }
 
 func (e *integrated) knowsNoMode() {
@@ -144,9 +192,9 @@ func (e *integrated) staysHosted() {
 	e.says(e.kdd(exitFailed), "the Calico that runs keeps its data in etcd, and the Kubernetes API was asked for")
 }
 
-func (e *integrated) verifies() {
+func (e *integrated) verifies(args ...string) {
 	e.Helper()
-	if o := e.calroll("run", "verify"); o.code != exitOK {
+	if o := e.calroll(append([]string{"run", "verify"}, args...)...); o.code != exitOK {
 		e.Errorf("verify ends with %d:\n%s", o.code, o.text)
 	}
 }
