@@ -91,6 +91,7 @@ var hostCases = []struct{ gate, vars, facts, says string }{
 	{"P-04 stop", "", soundHost + "calico_nodename: Node_1\n", "Node_1 is no lower-case DNS name"},
 	{"P-04 stop", "", soundHost + namesake, "the hosts node1, node2 would all be the node node1"},
 	{"P-05 stop", "unit_style: seed\n", soundHost + "calico_nodename: other\n", "which is node1 and not other"},
+	{"P-05 stop", "mode: hosted\nkubeconfig: /k\n", soundHost + "calico_nodename: other\nhost_has_kubelet: true\n", "after the host in etcd, which is node1 and not other"},
 	{"G-03 stop", "", soundHost + "preflight_etcd: {failed: true, msg: no quorum}\n", "etcd cannot be used from here: no quorum"},
 	{"G-03 stop", "calico_version: v2.6.12\n", soundHost + "preflight_etcd_v2: {failed: true}\n", "--enable-v2=true"},
 	{"P-10 stop", "", found("runtimes", "") + "host_runtime: \"\"\n", "no container runtime is installed and running"},

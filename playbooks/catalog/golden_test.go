@@ -79,8 +79,15 @@ func renderedIn(t *testing.T, env *expr.Env, scope *vars.Scope, role, template s
 	return out
 }
 
-// calicoEtcd is the playbook, read once for all tests.
-var calicoEtcd = sync.OnceValues(func() (*playbooks.Playbook, error) { return loader(expr.New(expr.Options{})).Load("calico-etcd") })
+// calicoEtcd is the playbook, read once for all tests, without its first play, which tells hosted from integrated.
+var calicoEtcd = sync.OnceValues(func() (*playbooks.Playbook, error) {
+	pb, err := loader(expr.New(expr.Options{})).Load("calico-etcd")
+	if err != nil {
+		return nil, err
+	}
+	pb.Plays = pb.Plays[1:]
+	return pb, nil
+})
 
 // hostScope is how the tasks of a role of calico-etcd see a host.
 func hostScope(t *testing.T, env *expr.Env, role, hostVars string, facts ...string) (*vars.Scope, *playbooks.Task) {

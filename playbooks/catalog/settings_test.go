@@ -113,6 +113,34 @@ func TestSettingsOfKDD(t *testing.T) {
 	}
 }
 
+// TestSettingsOfPodsWithEtcd: what mode hosted of calico-etcd takes, and what is for the Kubernetes API alone.
+func TestSettingsOfPodsWithEtcd(t *testing.T) {
+	pb, err := calicoKDD()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ vars, expression, want string }{
+		{"", "kdd_setting_mistakes", "[]"},
+		{"", "[manage_pool, ipam, kdd_gets_calicoctl, typha_on | bool]", "[True, 'calico-ipam', True, False]"},
+		{"calico_version: v3.1.7\nprofile: seed", "[kdd_setting_mistakes, ipam]", "[[], 'calico-ipam']"},
+		{"calico_version: v2.6.12", "kdd_setting_mistakes | select('search', 'needs Calico 3.0; use mode integrated') | length", "1"},
+		{"option: flannel", "kdd_setting_mistakes | first", "option flannel needs the Kubernetes API as the datastore (calico-kdd); with etcd the option is networking"},
+		{"ipam: host-local", "kdd_setting_mistakes | first", "ipam host-local needs the Kubernetes API as the datastore (calico-kdd); with etcd it is calico-ipam"},
+		{"typha: \"on\"", "kdd_setting_mistakes | length", "1"},
+		{"manage_pool: false\nwith_calicoctl: false", "kdd_setting_mistakes | length", "1"},
+		{"etcd_endpoints: [\"http://10.0.0.11:2379\"]", "kdd_config_hash == ([kdd_config, kdd_cni_document, kdd_flannel_document] | to_json | hash('sha1'))", "False"},
+	} {
+		env := expr.New(expr.Options{})
+		scope, _ := playbookScope(t, env, pb, "calico_daemonset", c.vars, factsOfCluster, hostedEtcd)
+		got, err := scope.Evaluate(c.expression, source.Pos{})
+		if err != nil {
+			t.Errorf("%q: %s: %v", c.vars, c.expression, err)
+		} else if text := expr.String(got); text != c.want {
+			t.Errorf("%q: %s is %s, want %s", c.vars, c.expression, text, c.want)
+		}
+	}
+}
+
 // TestOrderOfKDD: the pool is there before a node could make another, nodes are told of Typha when it is there, and BGP comes last before the test.
 func TestOrderOfKDD(t *testing.T) {
 	pb, err := calicoKDD()
