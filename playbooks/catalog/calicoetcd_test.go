@@ -277,6 +277,9 @@ func (c *network) rollback(run string) outcome {
 	if o.code != exitOK {
 		c.Fatalf("calroll rollback: exit code %d\n%s", o.code, o.text)
 	}
+	if testing.Verbose() {
+		c.Log(o.text)
+	}
 	return o
 }
 
