@@ -63,6 +63,10 @@ func TestCalicoEtcdHosted(t *testing.T) {
 // upgradesPodsWithEtcd takes an older release to a newer one, and calicoctl of the nodes with it.
 func (e *integrated) upgradesPodsWithEtcd() {
 	e.Helper()
+	// What stays after an undo says that the newer release was there, and the older calicoctl would not write to that.
+	if out, err := e.site.Etcd.Command(e.Context(), "del", "/calico/", "--prefix").CombinedOutput(); err != nil {
+		e.Fatalf("cannot empty etcd: %v\n%s", err, out)
+	}
 	e.install("-e", "calico_version="+opsFrom, "--skip-tags", "S-30")
 	upgrade := func() outcome {
 		return e.carry(exitOK, "upgrade", slices.Concat(patience, []string{"-e", "to_version=" + opsTo, "-e", "drain_grace_seconds=10"})...)
