@@ -83,7 +83,7 @@ func (e *integrated) upgradesPodsWithEtcd() {
 		e.Error(err)
 	}
 	for _, h := range e.cluster.Nodes() {
-		if got := e.sh(h, "calicoctl version --client"); !strings.Contains(got, opsTo) {
+		if got := e.sh(h, "calicoctl version"); !strings.Contains(got, "Client Version:    "+opsTo) {
 			e.Errorf("calicoctl on %s is not of the new release: %s", h.Name, got)
 		}
 	}
