@@ -4,6 +4,7 @@ package catalog_test
 
 import (
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -33,6 +34,14 @@ func (c *network) pictures() map[string]testenv.Snapshot {
 	return all
 }
 
+// knowsCalicoctl: the facts of every host tell which calicoctl it has.
+func (c *network) knowsCalicoctl(version string) {
+	c.Helper()
+	play := filepath.Join(c.TempDir(), "play.yml")
+	write(c.T, play, "- hosts: all\n  roles: [host_facts]\n  tasks:\n    - assert: {that: host_found.calicoctl == '"+version+"'}\n")
+	c.carry(exitOK, play)
+}
+
 // alike fails the test if a host is not as in an earlier picture.
 func (c *network) alike(before map[string]testenv.Snapshot, when string) {
 	c.Helper()
@@ -54,6 +63,7 @@ func TestUninstallOfUnits(t *testing.T) {
 	}
 	bare := c.pictures()
 	c.run(exitOK)
+	c.knowsCalicoctl("3.28.5")
 
 	for _, h := range c.lab.Hosts {
 		c.eventually(h, 2*time.Minute, steady)
