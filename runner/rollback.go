@@ -18,10 +18,9 @@ import (
 
 // RollbackOptions are what Rollback takes back.
 type RollbackOptions struct {
-	Run     store.Meta
-	Batches []int64 // the tasks with which its batches began, ascending: it is taken back batch by batch
-	Limit   string
-	Force   bool
+	Run   store.Meta
+	Limit string
+	Force bool
 }
 
 // Rollback takes a stored run back on every host it worked on. o needs Inventory, Loader, Env, Login, Carried and the sinks; the hosts' own
@@ -42,20 +41,10 @@ func Rollback(ctx context.Context, o Options, rb RollbackOptions) (Summary, erro
 		return r.end(err)
 	}
 	r.emit(event.Event{Kind: event.UndoStart, Hosts: hosts})
-	r.failed = !r.takeBack(ctx, hosts, undoing{run: rb.Run.ID, force: rb.Force}, rb.Batches)
-	return r.end(nil)
-}
-
-// takeBack undoes the batches one after the other, the newest first: hosts go back in the reverse of the order in which they changed, and what was done
-// for the cluster before or after them when its turn comes.
-func (r *run) takeBack(ctx context.Context, hosts []string, u undoing, batches []int64) bool {
-	u.steps = &steps{told: map[string]bool{}, lost: map[string]bool{}}
-	for _, since := range slices.Backward(batches) {
-		u.downTo = since
-		r.undoHosts(ctx, hosts, u)
+	if !r.undoHosts(ctx, hosts, undoing{run: rb.Run.ID, force: rb.Force}) {
+		r.failed = true
 	}
-	u.downTo = 0
-	return r.undoHosts(ctx, hosts, u)
+	return r.end(nil)
 }
 
 // rollbackHosts are the hosts of a run, as far as the limit goes.

@@ -22,7 +22,6 @@ type undoing struct {
 	downTo int64    // only what tasks from this number on did; 0 is all
 	of     []string // only what was done for these hosts; none is all
 	force  bool
-	steps  *steps // set while a run is taken back in steps
 }
 
 // owners are the hosts for which what is undone on a host was done, as its journal has it.
@@ -84,10 +83,6 @@ func (r *run) onEach(hosts []string, do func(host string)) {
 
 // undoHost takes one host back as every identity that worked there, and reports it as one line.
 func (r *run) undoHost(ctx context.Context, host string, u undoing) bool {
-	if u.steps != nil && u.steps.isLost(host) {
-		return false
-	}
-	last := u.downTo == 0
 	var all []journal.Item
 	var errs []error
 	ways := r.fleet.ways(host)
@@ -101,9 +96,7 @@ func (r *run) undoHost(ctx context.Context, host string, u undoing) bool {
 	if u.of != nil && !slices.Contains(u.of, host) {
 		e.Message += ", done for " + strings.Join(u.of, ", ")
 	}
-	if u.steps == nil || u.steps.isNews(host, all, errors.Join(errs...), last) {
-		r.emit(e)
-	}
+	r.emit(e)
 	r.mu.Lock()
 	if c := r.counts[host]; c != nil {
 		c.Undone += countRestored(all)
@@ -177,38 +170,4 @@ func undoSummary(items []journal.Item, err error) (event.Status, string) {
 		return event.OK, "nothing to take back"
 	}
 	return event.Changed, text
-}
-
-// steps are what has been told of hosts in the steps of a rollback.
-type steps struct {
-	mu   sync.Mutex
-	told map[string]bool // hosts, and items that could not be taken back, which each step tries again
-	lost map[string]bool // hosts that do not answer, which are not asked again
-}
-
-// isNews tells whether a step is worth a line: something came back, there is a problem that has not been told, or the last step finds that there was nothing.
-func (s *steps) isNews(host string, items []journal.Item, err error, last bool) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	news := err != nil || last && !s.told[host]
-	for _, i := range items {
-		switch key := fmt.Sprint(host, i.Kind, i.Key, i.Seq); i.Outcome {
-		case tasks.Restored, tasks.Forced, tasks.Fired:
-			news = true
-		case tasks.Foreign, tasks.Undoable:
-			news = news || !s.told[key]
-			s.told[key] = true
-		}
-	}
-	s.told[host] = s.told[host] || news
-	if err != nil && tasks.KindOf(err) == tasks.Unreachable {
-		s.lost[host] = true
-	}
-	return news
-}
-
-func (s *steps) isLost(host string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lost[host]
 }

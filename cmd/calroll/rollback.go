@@ -14,8 +14,8 @@ func newRollbackCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollback RUN",
 		Short: "Take back what a run changed",
-		Long: "Takes back everything that a run changed on its hosts, the newest change first, batch by batch in the reverse of the order in\n" +
-			"which they were rolled. RUN is a run's id, the start or end of one, or \"last\". What somebody else changed since is refused by name; --force takes it back all the same.",
+		Long: "Takes back everything that a run changed on its hosts, the newest change first. RUN is a run's id, the start or end of\n" +
+			"one, or \"last\". What somebody else changed since is refused by name; --force takes it back all the same.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return rollback(cmd, f, args[0], force, output) },
 	}
@@ -48,11 +48,7 @@ func rollback(cmd *cobra.Command, f *connectFlags, id string, force bool, output
 		return err
 	}
 	o.Sink = sink
-	batches, err := s.Batches(meta.ID)
-	if err != nil {
-		return err
-	}
-	summary, err := runner.Rollback(cmd.Context(), o, runner.RollbackOptions{Run: meta, Batches: batches, Limit: f.limit, Force: force})
+	summary, err := runner.Rollback(cmd.Context(), o, runner.RollbackOptions{Run: meta, Limit: f.limit, Force: force})
 	done()
 	if summary.Exit != runner.ExitOK || err != nil {
 		return exitError{summary.Exit, err}

@@ -274,28 +274,3 @@ func (s *Store) Events(id string, sink event.Sink) error {
 		sink.Emit(e)
 	}
 }
-
-// Batches are the numbers of the tasks with which the batches of a run's plays began, ascending, without the first, which began with the run.
-func (s *Store) Batches(id string) ([]int64, error) {
-	b := &batches{}
-	if err := s.Events(id, b); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	return b.began[min(1, len(b.began)):], nil
-}
-
-// batches is a sink that keeps with which tasks batches began.
-type batches struct {
-	began []int64
-	fresh bool // no task of the batch has begun
-}
-
-// Emit implements event.Sink.
-func (b *batches) Emit(e event.Event) {
-	switch {
-	case e.Kind == event.BatchStart:
-		b.fresh = true
-	case e.Kind == event.TaskStart && b.fresh:
-		b.began, b.fresh = append(b.began, e.TaskNo), false
-	}
-}

@@ -165,7 +165,12 @@ func hostRound(cut int) error {
 			}
 		}
 	}
-	running, err := exec.Command("sh", "-c", `cat /proc/$(systemctl show -P MainPID proof-old)/cmdline | tr '\0' ' '; systemctl show -P NeedDaemonReload proof-old`).Output()
+	running, err := exec.Command("sh", "-c", `
+		for _ in $(seq 100); do # a process called (sleep) is systemd's own, about to be the unit's
+			running=$(tr '\0' ' ' < /proc/$(systemctl show -P MainPID proof-old)/cmdline)
+			[ "${running#(}" != "$running" ] || break
+		done
+		printf %s "$running"; systemctl show -P NeedDaemonReload proof-old`).Output()
 	if err != nil {
 		return err
 	}
