@@ -250,8 +250,6 @@ var clusterCases = []gateCase{
 	{topic: "hop", gate: "G-39 stop", vars: "calico_version: v3.1.7\ndatastore: etcd\n", facts: installed("integrated", "etcd", "networking", "calico", "2.6.12"), found: "no way from 2.6.12 to 3.1.7", remedy: "etcd-v2-to-v3",
 		open: [2]string{"calico_version: v3.1.7\ndatastore: etcd\netcd_v2_to_v3: true\n", installed("integrated", "etcd", "networking", "calico", "2.6.12")}},
 	{topic: "hop", gate: "G-39 stop", facts: installed("hosted", "kdd", "networking", "calico", "2.6.12"), found: "no way from 2.6.12 to 3.28.5", remedy: "Stop over at a release from 3.15 to 3.27"},
-	{topic: "hop", gate: "G-39 ask", vars: "calico_version: v2.6.12\ndatastore: etcd\n", facts: installed("integrated", "etcd", "networking", "calico", "2.3.0"), found: "before Calico 2.4 a namespace", remedy: "review the NetworkPolicies",
-		open: [2]string{"calico_version: v2.6.12\ndatastore: etcd\n", installed("integrated", "etcd", "networking", "calico", "2.4.1")}},
 	{topic: "upgrade", gate: "G-43 ask", vars: "calico_version: v3.27.5\n", facts: installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_open_endpoints: [all1]\n", found: "all1 are for all interfaces", remedy: "write policies",
 		open: [2]string{"calico_version: v3.27.5\n", installed("hosted", "kdd", "networking", "calico", "3.14.1") + "kube_open_endpoints: [all1]\n"}},
 	{topic: "upgrade", gate: "G-43 stop", vars: "calico_version: v3.27.5\nwith_calicoctl: false\n", facts: installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_open_endpoints: [all1]\n", found: "all1 are for all interfaces", remedy: "set with_calicoctl to true",
