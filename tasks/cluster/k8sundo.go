@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
@@ -181,7 +182,27 @@ func (u *restoring) remove(ctx context.Context, now *unstructured.Unstructured) 
 	if err != nil && !apierrors.IsNotFound(err) {
 		return err
 	}
-	return u.gone(ctx, u.resource(), now)
+	if err := u.gone(ctx, u.resource(), now); err != nil || now.GetKind() != "Deployment" {
+		return err
+	}
+	u.podsEnd(ctx, now)
+	return nil
+}
+
+// podsLimit bounds the wait for the pods of what was deleted.
+const podsLimit = 30 * time.Second
+
+// podsEnd waits a while until a Deployment's pods have given their network back, for which they need what is taken back next: rights, kinds, a plugin.
+func (u *restoring) podsEnd(ctx context.Context, deployment *unstructured.Unstructured) {
+	match, _, _ := unstructured.NestedStringMap(deployment.Object, "spec", "selector", "matchLabels")
+	if len(match) == 0 {
+		return
+	}
+	pods := resource{GroupVersionResource: schema.GroupVersionResource{Version: "v1", Resource: "pods"}, kind: "Pod", namespaced: true}
+	_ = poll(ctx, podsLimit, gonePoll, func() (bool, error) { // what does not end is not this undo's
+		left, err := u.list(ctx, pods, deployment.GetNamespace(), metav1.ListOptions{LabelSelector: labels.SelectorFromSet(match).String()})
+		return err != nil || len(left) == 0, nil
+	}, "pods are left")
 }
 
 // servedLimit bounds the wait until the API serves a kind whose definition came back a moment ago.
