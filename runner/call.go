@@ -193,11 +193,8 @@ func (c *call) act(ctx context.Context, p *prepared, raw *value.Dict) (*result, 
 			f := failure(err)
 			return &f, nil
 		}
-		if a.Degraded {
-			c.markDegraded()
-		}
 		if a.Forward == nil {
-			return &result{Result: a.Result, facts: a.Facts, factsAsVars: a.Vars, keep: a.Keep, verbose: a.Verbose, table: a.Table, join: a.Join}, nil
+			return &result{Result: a.Result, facts: a.Facts, factsAsVars: a.Vars, keep: a.Keep, verbose: a.Verbose, degraded: a.Degraded, table: a.Table, join: a.Join}, nil
 		}
 		p.module, p.args, p.blobs, p.finish = a.Forward.Module, a.Forward.Args, a.Forward.Blobs, a.Forward.Finish
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/calroll/calroll/playbooks/value"
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/machine"
+	"github.com/calroll/calroll/runner/store"
 )
 
 // playbook carries the plays of a playbook out; more is false when no further one is to start.
@@ -22,6 +23,7 @@ func (r *run) playbook(ctx context.Context, book *playbooks.Playbook) (more bool
 			r.world.StartPlaybook(def.Dir)
 		}
 		end, err := r.play(ctx, def)
+		r.plays++
 		if err != nil {
 			return false, err
 		}
@@ -45,7 +47,7 @@ func (r *run) playbook(ctx context.Context, book *playbooks.Playbook) (more bool
 
 // play carries one play out.
 func (r *run) play(ctx context.Context, def *playbooks.Play) (machine.EndPlay, error) {
-	p := &play{run: r, def: def, hosts: map[string]*host{}}
+	p := &play{run: r, def: def, index: r.plays, hosts: map[string]*host{}, visits: map[store.Place]int{}}
 	r.emit(event.Event{Kind: event.PlayStart, Play: def.Title(), Where: def.Pos.String()})
 	own := playVars(def)
 	r.world.StartPlay(own)
@@ -76,6 +78,8 @@ func (r *run) play(ctx context.Context, def *playbooks.Play) (machine.EndPlay, e
 		return machine.EndPlay{Break: true}, nil
 	}
 	r.world.SetHosts(matched)
+	inOrder = p.resumeOrder(inOrder)
+	p.note(store.Line{Play: p.index, Order: inOrder})
 	if p.machine, err = p.newMachine(inOrder); err != nil {
 		return machine.EndPlay{}, err
 	}
@@ -219,6 +223,7 @@ func (p *play) undo(ctx context.Context, hosts []string) []machine.Output {
 	u := undoing{run: p.id, downTo: p.since, of: hosts}
 	own := p.undoHosts(ctx, hosts, u)
 	p.rolledBack = p.undoHosts(ctx, p.inPlaceOf(hosts), u) && own
+	p.note(store.Line{Play: p.index, Undone: hosts, Since: p.since})
 	var outs []machine.Output
 	for _, h := range hosts {
 		outs = append(outs, p.machine.Step(machine.Undone{Host: h})...)

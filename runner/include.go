@@ -3,6 +3,7 @@ package runner
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/calroll/calroll/playbooks"
 	"github.com/calroll/calroll/playbooks/value"
@@ -118,13 +119,24 @@ func (p *play) bringIn(task *playbooks.Task, outcomes []outcome) {
 			p.failIncludes(g, outcomes, err)
 			continue
 		}
-		for _, h := range g.hosts {
+		p.showIncluded(g, outcomes)
+		p.machine.Step(machine.Included{Hosts: g.hosts, Nodes: nodes})
+	}
+}
+
+// showIncluded tells of an include and counts it, but for hosts where an earlier process of the run has done so.
+func (p *play) showIncluded(g group, outcomes []outcome) {
+	var hosts []string
+	for _, o := range outcomes {
+		if slices.Contains(g.hosts, o.host.name) && !o.recalled {
+			hosts = append(hosts, o.host.name)
 			if g.use == nil { // Ansible counts no include_role
-				p.count(h, event.OK, false)
+				p.count(o.host.name, event.OK, false)
 			}
 		}
-		p.emit(event.Event{Kind: event.Included, Message: g.name(), Hosts: g.hosts})
-		p.machine.Step(machine.Included{Hosts: g.hosts, Nodes: nodes})
+	}
+	if len(hosts) > 0 {
+		p.emit(event.Event{Kind: event.Included, Message: g.name(), Hosts: hosts})
 	}
 }
 

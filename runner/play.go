@@ -12,6 +12,7 @@ import (
 	"github.com/calroll/calroll/runner/action"
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/machine"
+	"github.com/calroll/calroll/runner/store"
 	"github.com/calroll/calroll/tasks"
 )
 
@@ -19,6 +20,7 @@ import (
 type play struct {
 	*run
 	def      *playbooks.Play
+	index    int // of the play in the run, from 0
 	machine  *machine.Machine
 	hosts    map[string]*host
 	all      []string // the play's hosts, in order
@@ -26,7 +28,9 @@ type play struct {
 	batch    []string
 	handlers []*ref
 	rollback machine.Scope
-	since    int64 // the number of the first task that an undo takes back
+	since    int64               // the number of the first task that an undo takes back
+	batchNo  int                 // from 1
+	visits   map[store.Place]int // how often a host has come to a task
 }
 
 // host is an inventory host in a play.
@@ -48,6 +52,10 @@ type outcome struct {
 	result  result
 	ignored bool
 	passed  bool // over in silence: a role that has run already
+
+	hidden   bool // no_log
+	recalled bool // done by an earlier process of the run
+	notified bool // it changed something when it was done before: its handlers still have to run
 }
 
 // carryOut runs the play until the machine ends it.
@@ -78,9 +86,7 @@ func (p *play) obey(ctx context.Context, out machine.Output) ([]machine.Output, 
 	switch out := out.(type) {
 	case machine.StartBatch:
 		p.batch = out.Hosts
-		if p.rollback != machine.All || out.Number == 1 {
-			p.since = p.taskNo + 1
-		}
+		p.startBatch(out)
 		p.world.StartBatch(out.Hosts)
 		p.emit(event.Event{Kind: event.BatchStart, Batch: out.Number, Batches: out.Of, Hosts: out.Hosts})
 		return nil, nil
@@ -100,28 +106,33 @@ func (p *play) task(ctx context.Context, want machine.Run) ([]machine.Output, er
 	if r.task.Implicit {
 		return p.implicit(r.task, want), nil
 	}
-	number := p.nextTask()
-	outcomes, err := p.onHosts(ctx, r, want.Hosts, number)
-	if err != nil {
-		return nil, err
-	}
+	outcomes := p.onHosts(ctx, r, want)
 	p.bringIn(r.task, outcomes)
 	p.apply(r, want, outcomes)
 	return p.answer(r, outcomes)
 }
 
 // onHosts runs a task on hosts, at most forks of them at a time.
-func (p *play) onHosts(ctx context.Context, r *ref, hosts []string, number int64) ([]outcome, error) {
-	outcomes := make([]outcome, len(hosts))
-	limit := p.forks(r.task)
-	places := make(chan struct{}, limit)
-	start := sync.OnceFunc(func() { p.startTask(r, hosts[0], number) })
+func (p *play) onHosts(ctx context.Context, r *ref, want machine.Run) []outcome {
+	outcomes := make([]outcome, len(want.Hosts))
+	places := make(chan struct{}, p.forks(r.task))
+	var number int64
+	start := sync.OnceFunc(func() {
+		number = p.nextTask()
+		p.startTask(r, want.Hosts[0], number)
+	})
 	var wg sync.WaitGroup
-	for i, name := range hosts {
+	for i, name := range want.Hosts {
 		h := p.hosts[name]
 		outcomes[i].host = h
 		if role := r.task.Role; role != nil && !r.task.Handler && h.done[role.Key] && !role.AllowDuplicates {
 			outcomes[i].passed = true
+			continue
+		}
+		at := p.place(r, name, want.Node.RunOnce)
+		before, done := p.recall(ctx, r, h, at)
+		if done {
+			outcomes[i] = before
 			continue
 		}
 		start()
@@ -129,10 +140,12 @@ func (p *play) onHosts(ctx context.Context, r *ref, hosts []string, number int64
 		wg.Go(func() {
 			defer func() { <-places }()
 			outcomes[i] = p.onHost(ctx, r, h, number)
+			outcomes[i].notified = before.notified
+			p.keep(r, outcomes[i], at, want, number)
 		})
 	}
 	wg.Wait()
-	return outcomes, nil
+	return outcomes
 }
 
 func (p *play) forks(t *playbooks.Task) int {
@@ -180,6 +193,7 @@ func (p *play) onHost(ctx context.Context, r *ref, h *host, number int64) outcom
 	p.emit(event.Event{Kind: event.HostStart, Host: h.name, TaskNo: number})
 	c := &call{play: p, task: r.task, extra: r.extra, host: h, number: number, scope: p.scope(r, h.name)}
 	o := outcome{host: h, result: c.run(ctx)}
+	o.hidden = c.set.noLog
 	o.ignored = o.result.Failed && (c.set.ignoreErrors && !o.result.unreachable() || c.set.ignoreUnreachable && o.result.unreachable())
 	p.show(c, &o)
 	return o
@@ -231,6 +245,9 @@ func (p *play) apply(r *ref, want machine.Run, outcomes []outcome) {
 	for _, o := range outcomes {
 		if o.passed {
 			continue
+		}
+		if o.result.degraded {
+			p.markDegraded()
 		}
 		to := []string{o.host.name}
 		if want.Node.RunOnce && (r.task.Module != "add_host" || p.constant(r.task.RunOnce)) {
@@ -333,7 +350,7 @@ func (p *play) answer(r *ref, outcomes []outcome) ([]machine.Output, error) {
 			done.Outcome = machine.Unreachable
 		case o.result.Failed:
 			done.Outcome = machine.Failed
-		case o.result.Changed:
+		case o.result.Changed, o.notified:
 			notify, err := p.notified(r, o.host.name)
 			if err != nil && p.rollback == machine.None {
 				return nil, err

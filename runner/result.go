@@ -27,6 +27,7 @@ type result struct {
 	include       *inclusion   // of one include
 	includes      []*inclusion // of a loop over includes
 	verbose       bool
+	degraded      bool // a report of checks found something that is not as it should be
 	table         *event.Table
 	join          *action.Join // set by add_host or group_by
 	retried       bool

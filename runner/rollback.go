@@ -93,6 +93,18 @@ func (r *run) worked(ids []store.Identity, hosts []string) error {
 	return problems.ErrorOrNil()
 }
 
+// workedBefore tells the fleet as whom the run has worked so far, as far as its hosts are still known: an undo may have to go there.
+func (r *run) workedBefore(ids []store.Identity) {
+	for _, id := range ids {
+		if r.o.Inventory.Host(id.Host) == nil {
+			continue
+		}
+		if w, err := r.storedWay(id); err == nil { // else the task that needs the host tells
+			r.fleet.remember(id, w)
+		}
+	}
+}
+
 // perHost lists the problems of hosts, a line each, sorted by host.
 func perHost(errs []error) string {
 	lines := make([]string, len(errs))

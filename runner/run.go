@@ -46,6 +46,10 @@ type Options struct {
 	Sink     event.Sink
 	Mask     *event.Mask
 	Version  string
+	// Command is how the run was asked for, for who goes on with it.
+	Command store.Command
+	// Resume is the run to go on with; nil begins a new one.
+	Resume *Resumption
 }
 
 // Exit codes are those of ansible-playbook, which has no degraded state.
@@ -81,7 +85,12 @@ type run struct {
 	mask    *event.Mask
 	started time.Time
 
+	resumed *Resumption
+	plays   int // that have ended
+
 	mu     sync.Mutex // guards what follows: hosts report at the same time
+	hush   hush       // while resumed
+	unkept bool       // what tasks came to could not be recorded
 	sink   event.Sink
 	record *store.Run
 	counts map[string]*event.Counts
@@ -171,11 +180,14 @@ func begin(o Options) (*run, error) {
 	r := &run{o: o, id: store.NewID(now), loader: o.Loader, env: o.Env, actions: action.All(), mask: o.Mask, started: now,
 		counts: map[string]*event.Counts{}, others: map[string][]string{}, gone: map[string]bool{}, unreached: map[string]bool{}}
 	r.world = newWorld(o)
+	if o.Resume != nil {
+		r.id, r.resumed, r.taskNo = o.Resume.Run.ID, o.Resume, o.Resume.Record.LastNo
+	}
 	r.modules = o.Carried.Modules.Merge(o.Carried.Cluster)
 	r.mask.Add(string(o.Login.Password), string(o.Login.BecomePassword))
 	sinks := event.Sinks{o.Sink}
 	if o.Store != nil {
-		rec, err := o.Store.Create(r.meta())
+		rec, err := r.openRecord()
 		if err != nil {
 			return nil, err
 		}
@@ -187,11 +199,25 @@ func begin(o Options) (*run, error) {
 		r.emit(event.Event{Kind: event.Connect, Host: host, Message: message})
 	})
 	r.fleet.user = r.storedWay
+	if o.Resume != nil {
+		r.workedBefore(o.Resume.Run.Identities)
+	}
 	r.emit(event.Event{Kind: event.RunStart, Run: r.id})
 	for _, w := range o.Inventory.Warnings {
 		r.emit(event.Event{Kind: event.Warning, Message: w.Error()})
 	}
 	return r, nil
+}
+
+// openRecord begins to record the run, or goes on.
+func (r *run) openRecord() (*store.Run, error) {
+	if r.resumed == nil {
+		return r.o.Store.Create(r.meta())
+	}
+	m := r.meta()
+	m.Command = r.resumed.Run.Command
+	m.Started, m.Identities = r.resumed.Run.Started, r.resumed.Run.Identities
+	return r.o.Store.Reopen(m)
 }
 
 func (r *run) meta() store.Meta {
@@ -203,7 +229,7 @@ func (r *run) meta() store.Meta {
 		sources = append(sources, s)
 	}
 	return store.Meta{ID: r.id, State: store.Running, Started: r.started, Playbooks: r.o.Playbooks, Inventory: sources, Limit: r.o.Limit,
-		Check: r.o.Check, User: userName(), Bastion: hostName(), PID: pid, Version: r.o.Version}
+		Check: r.o.Check, User: userName(), Bastion: hostName(), PID: pid, Version: r.o.Version, Command: r.o.Command}
 }
 
 // used records an identity before its journal is opened on a host.
@@ -219,7 +245,13 @@ func (r *run) emit(e event.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e.Time = time.Now()
-	r.sink.Emit(e)
+	if r.resumed == nil {
+		r.sink.Emit(e)
+		return
+	}
+	for _, e := range r.hush.pass(e) {
+		r.sink.Emit(e)
+	}
 }
 
 // count adds a task's end to a host's line of the recap.
@@ -305,8 +337,12 @@ func remains(s Summary) bool {
 
 // advice is what the user can do now.
 func (r *run) advice(s Summary) string {
-	if s.Exit == ExitOK || r.o.Check || r.record == nil || !remains(s) {
+	if s.Exit == ExitOK || r.o.Check || r.record == nil {
 		return ""
 	}
-	return fmt.Sprintf("What this run changed and has not taken back can be taken back with\n  calroll rollback %s", r.id)
+	advice := fmt.Sprintf("To go on with this run where each host stands:\n  calroll resume %s", r.id)
+	if remains(s) {
+		advice += fmt.Sprintf("\nTo take back what it changed:\n  calroll rollback %s", r.id)
+	}
+	return advice
 }

@@ -89,45 +89,66 @@ func newRunCommand() *cobra.Command {
 	}
 	f.add(cmd)
 	fl := cmd.Flags()
-	fl.StringArrayVarP(&f.extra, "extra-vars", "e", nil, "variables: key=value, YAML, JSON or @file (may be repeated)")
-	fl.StringArrayVarP(&f.tags, "tags", "t", nil, "only tasks with these tags")
-	fl.StringArrayVar(&f.skip, "skip-tags", nil, "no tasks with these tags")
-	fl.BoolVarP(&f.check, "check", "C", false, "change nothing; say what would change")
-	fl.BoolVarP(&f.diff, "diff", "D", false, "show what changes in files")
-	fl.StringVar(&f.rollback, "rollback", "none", "what to take back when a play that does not say fails: host, batch, all or none")
-	fl.StringArrayVar(&f.rolesPath, "roles-path", nil, "where to look for roles besides the playbook's folder")
-	fl.BoolVar(&f.forceHandlers, "force-handlers", false, "run notified handlers on failed hosts too")
 	fl.BoolVar(&f.listTasks, "list-tasks", false, "list the tasks and do nothing")
 	fl.BoolVar(&f.listTags, "list-tags", false, "list the tags and do nothing")
 	fl.BoolVar(&f.listHosts, "list-hosts", false, "list the hosts and do nothing")
 	fl.BoolVar(&f.syntaxCheck, "syntax-check", false, "read the playbooks and do nothing")
-	fl.StringVarP(&f.outputFormat, "output", "o", "auto", "auto, plain, live or json (one event a line)")
+	fl.BoolVarP(&f.check, "check", "C", false, "change nothing; say what would change")
 	return cmd
 }
 
+// add adds the flags that say how playbooks are carried out.
+func (f *runFlags) add(cmd *cobra.Command) {
+	f.connectFlags.add(cmd)
+	fl := cmd.Flags()
+	fl.StringArrayVarP(&f.extra, "extra-vars", "e", nil, "variables: key=value, YAML, JSON or @file (may be repeated)")
+	fl.StringArrayVarP(&f.tags, "tags", "t", nil, "only tasks with these tags")
+	fl.StringArrayVar(&f.skip, "skip-tags", nil, "no tasks with these tags")
+	fl.BoolVarP(&f.diff, "diff", "D", false, "show what changes in files")
+	fl.StringVar(&f.rollback, "rollback", "none", "what to take back when a play that does not say fails: host, batch, all or none")
+	fl.StringArrayVar(&f.rolesPath, "roles-path", nil, "where to look for roles besides the playbook's folder")
+	fl.BoolVar(&f.forceHandlers, "force-handlers", false, "run notified handlers on failed hosts too")
+	fl.StringVarP(&f.outputFormat, "output", "o", "auto", "auto, plain, live or json (one event a line)")
+}
+
 func (f *runFlags) run(cmd *cobra.Command, args []string) error {
-	o, err := f.options(cmd)
+	o, err := f.runOptions(cmd, args)
 	if err != nil {
 		return err
 	}
-	o.Playbooks = args
-	if o.ExtraVars, err = extraVars(f.extra); err != nil {
-		return err
-	}
-	if o.Rollback, err = machine.ParseScope(f.rollback); err != nil {
-		return err
-	}
-	o.Env = newEnv(filepath.Dir(args[0]), o.Inventory)
-	o.Loader = newLoader(o.Env, f.rolesPath)
-	o.Loader.ImportName = runner.ImportName(o)
 	if f.listTasks || f.listTags || f.listHosts || f.syntaxCheck {
 		return f.list(cmd.OutOrStdout(), o)
 	}
-	o.ForceHandlers = f.forceHandlers
-	o.Check, o.Diff, o.Tags, o.SkipTags = f.check, f.diff, splitTags(f.tags), splitTags(f.skip)
 	if o.Store, err = openStore(); err != nil {
 		return err
 	}
+	o.Command = f.command(cmd)
+	return f.carryOut(cmd, o)
+}
+
+// runOptions are what the flags say about running playbooks.
+func (f *runFlags) runOptions(cmd *cobra.Command, books []string) (runner.Options, error) {
+	o, err := f.options(cmd)
+	if err != nil {
+		return o, err
+	}
+	o.Playbooks = books
+	if o.ExtraVars, err = extraVars(f.extra); err != nil {
+		return o, err
+	}
+	if o.Rollback, err = machine.ParseScope(f.rollback); err != nil {
+		return o, err
+	}
+	o.Env = newEnv(filepath.Dir(books[0]), o.Inventory)
+	o.Loader = newLoader(o.Env, f.rolesPath)
+	o.Loader.ImportName = runner.ImportName(o)
+	o.ForceHandlers = f.forceHandlers
+	o.Check, o.Diff, o.Tags, o.SkipTags = f.check, f.diff, splitTags(f.tags), splitTags(f.skip)
+	return o, nil
+}
+
+// carryOut runs, and shows what happens.
+func (f *runFlags) carryOut(cmd *cobra.Command, o runner.Options) error {
 	sink, done, err := printer(f.outputFormat, f.verbosity, cmd.OutOrStdout())
 	if err != nil {
 		return err

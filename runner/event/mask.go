@@ -1,6 +1,8 @@
 package event
 
 import (
+	"bytes"
+	"encoding/json"
 	"sort"
 	"strings"
 	"sync"
@@ -47,6 +49,22 @@ func (m *Mask) Text(s string) string {
 		r = m.build()
 	}
 	return r.Replace(s)
+}
+
+// InJSON tells that a secret stands in a JSON text, as it is or as JSON writes it.
+func (m *Mask) InJSON(text []byte) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for s := range m.secrets {
+		var written bytes.Buffer
+		enc := json.NewEncoder(&written)
+		enc.SetEscapeHTML(false)
+		_ = enc.Encode(s) // a string always can be
+		if bytes.Contains(text, bytes.Trim(written.Bytes(), "\"\n")) || bytes.Contains(text, []byte(s)) {
+			return true
+		}
+	}
+	return false
 }
 
 // build makes the replacer, longest secrets first so that one inside another does not leave a rest.

@@ -4,6 +4,7 @@
 //
 //	<dir>/20261121-091502-7f3a/run.json       the Meta, replaced whole when it changes
 //	                           events.jsonl   the events as they were shown, appended
+//	                           answers.jsonl  what each task came to on each host, appended: a resume goes by it
 //
 // The store is a hint, not the truth: what a run has altered and not taken back is known by the journals on the hosts. A rollback
 // finds in the store which hosts to ask, and as whom.
@@ -53,7 +54,16 @@ type Meta struct {
 	Bastion    string     `json:"bastion"`
 	PID        int        `json:"pid"`
 	Version    string     `json:"version"`
+	Command    Command    `json:"command,omitzero"`
 	Identities []Identity `json:"identities,omitempty"`
+}
+
+// Command is how a run was asked for, so that it can be gone on with in the same way. No value of a variable given on the command line is in it: it may be
+// a secret.
+type Command struct {
+	Dir   string              `json:"dir,omitempty"`   // where relative names of files begin
+	Flags map[string][]string `json:"flags,omitempty"` // those that were set, by name
+	Extra []string            `json:"extra,omitempty"` // names of variables that were given as values, sorted
 }
 
 // Identity is a user the run worked as on a host: each keeps a journal of its own there.
@@ -94,7 +104,9 @@ func NewID(now time.Time) string {
 	return fmt.Sprintf("%s-%03x%03x", now.UTC().Format("20060102-150405"), part, (int(tail[0])<<8|int(tail[1]))&0xfff)
 }
 
-// Run is a run being recorded. Its methods are called from one goroutine at a time, but for Used.
+const eventsName = "events.jsonl"
+
+// Run is a run being recorded. Its methods are called from one goroutine at a time, but for Used and Keep.
 type Run struct {
 	Meta
 	dir    string
@@ -105,6 +117,9 @@ type Run struct {
 	mu     sync.Mutex // guards Identities; taken after saving
 	saving sync.Mutex // guards saved; held while the Meta is written
 	saved  int        // how many of Identities are on disk
+
+	keeping sync.Mutex // guards answers
+	answers *os.File   // nil before the first
 }
 
 // Create begins to record a run.
@@ -113,13 +128,29 @@ func (s *Store) Create(m Meta) (*Run, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot record run %s: %w", m.ID, err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "events.jsonl"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, eventsName), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("cannot record run %s: %w", m.ID, err)
 	}
 	r := &Run{Meta: m, dir: dir, events: f, buffer: bufio.NewWriter(f)}
 	r.sink = event.NewJSON(r.buffer)
 	return r, r.save()
+}
+
+// Reopen goes on recording a run, in the name of m: the process that does so now.
+func (s *Store) Reopen(m Meta) (*Run, error) {
+	dir := filepath.Join(s.dir, m.ID)
+	f, err := os.OpenFile(filepath.Join(dir, eventsName), os.O_RDWR|os.O_APPEND, 0o600)
+	if err == nil {
+		err = endLine(f)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot go on recording run %s: %w", m.ID, err)
+	}
+	m.State, m.Ended, m.Exit = Running, nil, nil
+	r := &Run{Meta: m, dir: dir, events: f, buffer: bufio.NewWriter(f)}
+	r.sink = event.NewJSON(r.buffer)
+	return r, errors.Join(r.save(), r.Keep(Line{Resumed: true}))
 }
 
 // Emit implements event.Sink. What belongs to a task is on its way to disk when the task ends.
@@ -159,7 +190,7 @@ func (r *Run) Close(state State, exit int, now time.Time) error {
 	r.saving.Lock()
 	defer r.saving.Unlock()
 	r.State, r.Exit, r.Ended = state, &exit, &now
-	return errors.Join(r.save(), r.sink.Err(), r.buffer.Flush(), r.events.Close())
+	return errors.Join(r.save(), r.closeAnswers(), r.sink.Err(), r.buffer.Flush(), r.events.Close())
 }
 
 // save writes the Meta; r.saving is held.
@@ -254,9 +285,9 @@ func (s *Store) read(id string) (Meta, error) {
 	return m, json.Unmarshal(text, &m)
 }
 
-// Events gives a run's events to sink, in order. A torn last line, as a killed run leaves it, is ignored.
+// Events gives a run's events to sink, in order. A torn line, as a killed run leaves it, is ignored.
 func (s *Store) Events(id string, sink event.Sink) error {
-	f, err := os.Open(filepath.Join(s.dir, id, "events.jsonl"))
+	f, err := os.Open(filepath.Join(s.dir, id, eventsName))
 	if err != nil {
 		return fmt.Errorf("cannot read the events of run %s: %w", id, err)
 	}
@@ -268,9 +299,8 @@ func (s *Store) Events(id string, sink event.Sink) error {
 			return nil // the end, or a torn line
 		}
 		var e event.Event
-		if err := json.Unmarshal(line, &e); err != nil {
-			return fmt.Errorf("cannot read the events of run %s: %w", id, err)
+		if json.Unmarshal(line, &e) == nil { // else a torn line, after which a resume went on
+			sink.Emit(e)
 		}
-		sink.Emit(e)
 	}
 }

@@ -1,0 +1,170 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/calroll/calroll/runner/event"
+	"github.com/calroll/calroll/runner/machine"
+	"github.com/calroll/calroll/runner/store"
+	"github.com/calroll/calroll/tasks"
+)
+
+// A run is resumed by going through it again from the start, under the same id. The machine decides as it did; what the record has an answer to is not
+// done but answered from there: variables, notifications and includes come again, and each host goes on exactly where it stood. No host is
+// connected to before it has something left to do.
+
+// Resumption is a run to go on with.
+type Resumption struct {
+	Run    store.Meta
+	Record *store.Record
+	// Recheck runs again what was done, so that it holds; what it had notified stays notified.
+	Recheck bool
+}
+
+// place is where a host stands before a task. Each call of it is a further visit.
+func (p *play) place(r *ref, host string, once bool) store.Place {
+	at := store.Place{Play: p.index, Key: store.Key{Host: host, Task: r.task.Pos.String() + " " + r.task.Action + " " + r.task.Name.Text()}}
+	if once {
+		at.Host, at.Batch = "", p.batchNo
+	}
+	n := p.visits[at]
+	p.visits[at]++
+	at.Visit = n
+	return at
+}
+
+// recall is what a task came to on a host when an earlier process of the run did it; ok is false when it has to be done now.
+func (p *play) recall(ctx context.Context, r *ref, h *host, at store.Place) (o outcome, ok bool) {
+	o.host = h
+	if p.resumed == nil {
+		return o, false
+	}
+	a, known := p.resumed.Record.Answers[at]
+	var k kept
+	if !known || json.Unmarshal(a.Kept, &k) != nil || k.Hidden && k.Needed {
+		return o, false
+	}
+	if p.resumed.Recheck && !k.Result.Skipped && r.task.Include == nil && r.task.Module != "meta" {
+		o.notified = k.Result.Changed
+		return o, false
+	}
+	o.recalled = true
+	if r.task.Include != nil || r.task.Module == "meta" { // these are decided here, and reach no host
+		c := &call{play: p, task: r.task, extra: r.extra, host: h, scope: p.scope(r, h.name)}
+		o.result = c.run(ctx)
+		return o, !o.result.Failed
+	}
+	o.result, o.ignored = k.result(), k.Ignored
+	for _, i := range o.result.each() {
+		if i.via != "" {
+			p.delegated(h.name, i.via)
+		}
+	}
+	return o, true
+}
+
+// keep records what a task came to on a host. What was canceled has no answer: it is done once more.
+func (p *play) keep(r *ref, o outcome, at store.Place, want machine.Run, number int64) {
+	res := o.result
+	if p.record == nil || o.passed || o.recalled || res.Failed && res.Kind == tasks.Canceled {
+		return
+	}
+	line := store.Line{Play: at.Play, Batch: at.Batch, Answer: &store.Answer{Key: at.Key, TaskNo: number}}
+	if want.Node.RunOnce {
+		line.By = o.host.name
+	}
+	if res.Failed && !o.ignored && !p.machine.Rescuable(o.host.name) {
+		line.Final = []string{o.host.name}
+		if want.Node.RunOnce {
+			line.Final = want.For
+		}
+	} else {
+		line.Kept = p.keepResult(o, r.task.Register != "")
+	}
+	p.note(line)
+}
+
+// note records a line. A record that cannot be written is a warning, once: the run itself goes on, and can be taken back all the same.
+func (r *run) note(l store.Line) {
+	if r.record == nil {
+		return
+	}
+	if err := r.record.Keep(l); err != nil {
+		r.mu.Lock()
+		first := !r.unkept
+		r.unkept = true
+		r.mu.Unlock()
+		if first {
+			r.emit(event.Event{Kind: event.Warning, Message: fmt.Sprintf("%v; a resume will do more than is needed", err)})
+		}
+	}
+}
+
+// resumeOrder puts the hosts of a play into the order that it had, so that they are in the same batches; hosts that were not there then come last.
+func (p *play) resumeOrder(hosts []string) []string {
+	if p.resumed == nil {
+		return hosts
+	}
+	left := map[string]bool{}
+	for _, h := range hosts {
+		left[h] = true
+	}
+	var ordered []string
+	for _, h := range p.resumed.Record.Orders[p.index] {
+		if left[h] {
+			ordered = append(ordered, h)
+			delete(left, h)
+		}
+	}
+	for _, h := range hosts {
+		if left[h] {
+			ordered = append(ordered, h)
+		}
+	}
+	return ordered
+}
+
+// startBatch notes from which task on the batch is taken back if it fails.
+func (p *play) startBatch(out machine.StartBatch) {
+	p.batchNo = out.Number
+	if p.rollback == machine.All && out.Number > 1 {
+		return
+	}
+	p.since = p.taskNo + 1
+	if p.resumed != nil {
+		if since, ok := p.resumed.Record.Batches[store.Batch{Play: p.index, Number: out.Number}]; ok {
+			p.since = since
+		}
+	}
+	p.note(store.Line{Play: p.index, Batch: out.Number, Since: p.since})
+}
+
+// hush holds back the headings of plays and batches of which nothing is done any more, until something is.
+type hush struct {
+	on   bool
+	held []event.Event
+}
+
+// pass gives the events to show now that e has come.
+func (h *hush) pass(e event.Event) []event.Event {
+	switch e.Kind {
+	case event.PlayStart:
+		h.on, h.held = true, []event.Event{e}
+		return nil
+	case event.BatchStart:
+		h.on, h.held = true, append(h.held[:min(len(h.held), 1)], e)
+		return nil
+	case event.NoHosts, event.Commit:
+		if h.on {
+			return nil
+		}
+	case event.RunEnd, event.Recap, event.RunStart, event.Warning:
+	default:
+		held := h.held
+		h.on, h.held = false, nil
+		return append(held, e)
+	}
+	return []event.Event{e}
+}

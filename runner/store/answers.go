@@ -1,0 +1,217 @@
+package store
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// A Line is one thing that a later process must know to go on with a run. The lines of a run are in the order of what happened; which fields
+// are set says what it is.
+type Line struct {
+	Play int `json:"play"` // of the run, counted from 0
+
+	// Order: a play begins, and takes its hosts in this order.
+	Order []string `json:"order,omitempty"`
+
+	// Batch: a batch of the play begins, and Since is the number of the first task that an undo of it takes back.
+	Batch int   `json:"batch,omitempty"` // from 1
+	Since int64 `json:"since,omitempty"`
+
+	// Answer: a task is done on a host, or with run_once for all hosts of the batch.
+	*Answer
+
+	// Undone: what these hosts did from task Since on has been taken back.
+	Undone []string `json:"undone,omitempty"`
+
+	// Resumed: another process goes on with the run.
+	Resumed bool `json:"resumed,omitempty"`
+}
+
+// Answer is what a task came to on a host.
+type Answer struct {
+	Key
+	TaskNo int64           `json:"task_no"`
+	By     string          `json:"by,omitempty"`    // the host that did it for all, with run_once
+	Final  []string        `json:"final,omitempty"` // the task failed, and these hosts did nothing after it but clean up
+	Kept   json.RawMessage `json:"kept,omitempty"`  // the whole result, as the runner writes it
+}
+
+// Key names a task on a host: where it is written and how often the host has come by there in this play.
+type Key struct {
+	Host  string `json:"host"` // empty with run_once, where Batch counts
+	Task  string `json:"task"`
+	Visit int    `json:"visit,omitempty"` // from 0
+}
+
+const answersName = "answers.jsonl"
+
+// Keep appends a line. It is out of this process when Keep returns, so that a kill does not lose it; what a power cut of the controller loses is done once more.
+// It may be called from several goroutines.
+func (r *Run) Keep(l Line) error {
+	raw, err := json.Marshal(l)
+	if err != nil {
+		return fmt.Errorf("cannot record run %s: %w", r.ID, err)
+	}
+	r.keeping.Lock()
+	defer r.keeping.Unlock()
+	if r.answers == nil {
+		if r.answers, err = openAnswers(r.dir); err != nil {
+			return fmt.Errorf("cannot record run %s: %w", r.ID, err)
+		}
+	}
+	if _, err := r.answers.Write(append(raw, '\n')); err != nil {
+		return fmt.Errorf("cannot record run %s: %w", r.ID, err)
+	}
+	return nil
+}
+
+func openAnswers(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, answersName), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := endLine(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// endLine gives a torn last line, as a kill or a full disk leaves it, its end: readers skip it then, and what is appended stays readable.
+func endLine(f *os.File) error {
+	st, err := f.Stat()
+	if err != nil || st.Size() == 0 {
+		return err
+	}
+	last := make([]byte, 1)
+	if _, err := f.ReadAt(last, st.Size()-1); err != nil || last[0] == '\n' {
+		return err
+	}
+	_, err = f.WriteString("\n")
+	return err
+}
+
+// closeAnswers ends the lines.
+func (r *Run) closeAnswers() error {
+	r.keeping.Lock()
+	defer r.keeping.Unlock()
+	if r.answers == nil {
+		return nil
+	}
+	err := r.answers.Close()
+	r.answers = nil
+	return err
+}
+
+// Undone notes in a stored run that hosts were taken back, from a task on (0: all), so that a resume does it again.
+func (s *Store) Undone(id string, hosts []string, since int64) error {
+	r := &Run{Meta: Meta{ID: id}, dir: filepath.Join(s.dir, id)}
+	return errors.Join(r.Keep(Line{Undone: hosts, Since: since}), r.closeAnswers())
+}
+
+// Record is what a run is known to have done: what a resume goes by.
+type Record struct {
+	Orders  map[int][]string // by play
+	Batches map[Batch]int64  // Since of the batches that have begun
+	Answers map[Place]Answer
+	LastNo  int64 // the highest number of a task
+}
+
+// Batch names a batch of a run.
+type Batch struct{ Play, Number int }
+
+// Place names a task on a host in a run; Batch is set where Host is empty.
+type Place struct {
+	Play, Batch int
+	Key
+}
+
+// Record reads what a run is known to have done: answers that were followed by nothing but a failure, and those of what was undone, are left out. A run
+// without a record has an empty one.
+func (s *Store) Record(id string) (*Record, error) {
+	f, err := os.Open(filepath.Join(s.dir, id, answersName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return newRecord(), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read what run %s has done: %w", id, err)
+	}
+	defer f.Close()
+	rec := newRecording()
+	lines := bufio.NewReader(f)
+	for {
+		raw, err := lines.ReadBytes('\n')
+		if err != nil {
+			return rec.Record, nil // the end, or a torn line
+		}
+		var l Line
+		if json.Unmarshal(raw, &l) == nil { // else a line that was torn by a full disk
+			rec.add(l)
+		}
+	}
+}
+
+func newRecord() *Record {
+	return &Record{Orders: map[int][]string{}, Batches: map[Batch]int64{}, Answers: map[Place]Answer{}}
+}
+
+// recording puts the lines of a run together.
+type recording struct {
+	*Record
+	out map[hostOf]bool // hosts that have failed for good since the last resume: what they did after it was cleaning up
+}
+
+type hostOf struct {
+	play int
+	host string
+}
+
+func newRecording() *recording { return &recording{newRecord(), map[hostOf]bool{}} }
+
+func (r *recording) add(l Line) {
+	switch {
+	case l.Resumed:
+		clear(r.out)
+	case l.Order != nil:
+		r.Orders[l.Play] = l.Order
+	case l.Undone != nil:
+		r.undone(l.Undone, l.Since)
+	case l.Answer != nil:
+		r.answer(l)
+	case l.Batch > 0:
+		r.LastNo = max(r.LastNo, l.Since-1)
+		r.Batches[Batch{l.Play, l.Batch}] = l.Since
+	}
+}
+
+func (r *recording) answer(l Line) {
+	r.LastNo = max(r.LastNo, l.TaskNo)
+	if r.out[hostOf{l.Play, l.Host}] {
+		return
+	}
+	p := Place{Play: l.Play, Key: l.Key}
+	if l.Host == "" {
+		p.Batch = l.Batch
+	}
+	if len(l.Final) > 0 {
+		delete(r.Answers, p)
+		for _, h := range l.Final {
+			r.out[hostOf{l.Play, h}] = true
+		}
+		return
+	}
+	r.Answers[p] = *l.Answer
+}
+
+func (r *recording) undone(hosts []string, since int64) {
+	for p, a := range r.Answers {
+		if a.TaskNo >= since && (slices.Contains(hosts, p.Host) || slices.Contains(hosts, a.By)) {
+			delete(r.Answers, p)
+		}
+	}
+}
