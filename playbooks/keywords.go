@@ -135,7 +135,7 @@ func (k kind) one() string {
 
 const everywhere = onPlay | onRole | onBlock | onTask | onHandler
 
-// keywordKinds says where each keyword is valid. It is the list of Ansible 2.14's keywords, and calroll's own rollback and undo.
+// keywordKinds says where each keyword is valid. It is the list of Ansible 2.14's keywords, and calroll's own rollback, time_limit and undo.
 var keywordKinds = map[string]kind{
 	"any_errors_fatal": everywhere, "become": everywhere, "become_exe": everywhere, "become_flags": everywhere, "become_method": everywhere,
 	"become_user": everywhere, "check_mode": everywhere, "collections": everywhere, "connection": everywhere, "debugger": everywhere,
@@ -148,7 +148,7 @@ var keywordKinds = map[string]kind{
 
 	"fact_path": onPlay, "force_handlers": onPlay, "gather_facts": onPlay, "gather_subset": onPlay, "gather_timeout": onPlay,
 	"handlers": onPlay, "hosts": onPlay, "max_fail_percentage": onPlay, "order": onPlay, "post_tasks": onPlay, "pre_tasks": onPlay,
-	"roles": onPlay, "rollback": onPlay, "serial": onPlay, "strategy": onPlay, "tasks": onPlay, "user": onPlay, "vars_files": onPlay,
+	"roles": onPlay, "rollback": onPlay, "serial": onPlay, "strategy": onPlay, "tasks": onPlay, "time_limit": onPlay, "user": onPlay, "vars_files": onPlay,
 	"vars_prompt": onPlay, "import_playbook": onImport,
 
 	"block": onBlock, "rescue": onBlock, "always": onBlock,

@@ -34,6 +34,7 @@ type Play struct {
 
 	Serial            []Setting[string] // "3" or "30%"; a template may render to a number, such a text, or a list of them; none: all hosts at once
 	MaxFailPercentage Setting[float64]
+	TimeLimit         Setting[string] // of the whole play; read it with ParseDuration
 	ForceHandlers     Setting[bool]
 	Order             Setting[string] // inventory, reverse_inventory, sorted, reverse_sorted, shuffle
 	Strategy          string          // linear

@@ -125,6 +125,8 @@ func (r *reader) playKeyword(p *Play, f field) bool {
 		p.Serial = r.serial(f)
 	case "max_fail_percentage":
 		p.MaxFailPercentage = r.percentage(f)
+	case "time_limit":
+		p.TimeLimit = r.duration(f)
 	case "force_handlers":
 		p.ForceHandlers = setting[bool](r, f)
 	case "order":

@@ -264,17 +264,13 @@ func (c *call) send(ctx context.Context, ps []*prepared) []tasks.Result {
 	if err != nil {
 		return failAll(ps, err)
 	}
-	ctx = context.WithoutCancel(ctx)
-	if c.set.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, c.set.timeout, fmt.Errorf("The task action did not finish in %s", c.set.timeout))
-		defer cancel()
-	}
+	ctx, cancel := c.limited(context.WithoutCancel(ctx))
+	defer cancel()
 	results, err := client.Run(ctx, c.wire(ps))
 	if ctx.Err() != nil {
 		for i := range results {
 			if results[i].Failed {
-				results[i].Msg = fmt.Sprintf("The %s action failed to execute in the expected time frame (%d) and was terminated", c.task.Action, int(c.set.timeout.Seconds()))
+				results[i].Msg = context.Cause(ctx).Error()
 			}
 		}
 	}
@@ -282,6 +278,17 @@ func (c *call) send(ctx context.Context, ps []*prepared) []tasks.Result {
 		results = append(results, failAll(ps[len(results):], err)...)
 	}
 	return results
+}
+
+// limited is ctx with the time that the task has, and what is left of the play's.
+func (c *call) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := c.play.limit.on(ctx)
+	if c.set.timeout == 0 {
+		return ctx, cancel
+	}
+	ctx, also := context.WithTimeoutCause(ctx, c.set.timeout,
+		fmt.Errorf("The %s action failed to execute in the expected time frame (%d) and was terminated", c.task.Action, int(c.set.timeout.Seconds())))
+	return ctx, func() { also(); cancel() }
 }
 
 func failAll(ps []*prepared, err error) []tasks.Result {

@@ -78,6 +78,9 @@ func (r *run) play(ctx context.Context, def *playbooks.Play) (machine.EndPlay, e
 		return machine.EndPlay{Break: true}, nil
 	}
 	r.world.SetHosts(matched)
+	if p.limit, err = p.timeLimit(); err != nil {
+		return machine.EndPlay{}, err
+	}
 	inOrder = p.resumeOrder(inOrder)
 	p.note(store.Line{Play: p.index, Order: inOrder})
 	if p.machine, err = p.newMachine(inOrder); err != nil {

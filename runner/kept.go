@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"bytes"
 	"encoding/json"
 
 	"github.com/calroll/calroll/playbooks/value"
@@ -134,7 +135,7 @@ func (p *play) keepResult(o outcome, registered bool) json.RawMessage {
 	var k keeper
 	full := k.result(o.result)
 	full.Ignored = o.ignored
-	if raw, err := json.Marshal(full); k.err == nil && err == nil && !o.hidden && !p.mask.InJSON(raw) {
+	if raw, err := plainJSON(full); k.err == nil && err == nil && !o.hidden && !p.mask.InJSON(raw) {
 		return raw
 	}
 	r := o.result
@@ -144,9 +145,18 @@ func (p *play) keepResult(o outcome, registered bool) json.RawMessage {
 	}
 	short := kept{Result: tasks.Result{Changed: r.Changed, Failed: r.Failed, Kind: r.Kind, Skipped: r.Skipped}, Via: r.via, Ignored: o.ignored,
 		Degraded: r.degraded, Hidden: true, Needed: needed}
-	raw, err := json.Marshal(short)
+	raw, err := plainJSON(short)
 	if err != nil {
 		return nil
 	}
 	return raw
+}
+
+// plainJSON is v in JSON with every character as it is, so that a secret can be found in it.
+func plainJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSpace(b.Bytes()), err
 }

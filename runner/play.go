@@ -2,6 +2,8 @@ package runner
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -27,6 +29,7 @@ type play struct {
 	absent   []string // those that an earlier play has lost
 	batch    []string
 	handlers []*ref
+	limit    timeLimit
 	rollback machine.Scope
 	since    int64               // the number of the first task that an undo takes back
 	batchNo  int                 // from 1
@@ -65,6 +68,7 @@ func (p *play) carryOut(ctx context.Context) (machine.EndPlay, error) {
 	for len(outs) > 0 {
 		if ctx.Err() != nil && !canceled {
 			canceled = true
+			p.emit(event.Event{Kind: event.Warning, Message: fmt.Sprintf("%v: no further task begins", context.Cause(ctx))})
 			outs = append(outs, p.machine.Step(machine.Cancel{})...)
 		}
 		out := outs[0]
@@ -135,6 +139,10 @@ func (p *play) onHosts(ctx context.Context, r *ref, want machine.Run) []outcome 
 			outcomes[i] = before
 			continue
 		}
+		if ctx.Err() != nil { // the run was canceled before its turn
+			outcomes[i].passed = true
+			continue
+		}
 		start()
 		places <- struct{}{}
 		wg.Go(func() {
@@ -187,12 +195,16 @@ func taskName(t *playbooks.Task, name string) string {
 }
 
 func (p *play) onHost(ctx context.Context, r *ref, h *host, number int64) outcome {
-	if ctx.Err() != nil {
-		return outcome{host: h, passed: true} // the run was canceled before its turn
-	}
+	ctx, cancel := p.limit.on(ctx)
+	defer cancel()
 	p.emit(event.Event{Kind: event.HostStart, Host: h.name, TaskNo: number})
 	c := &call{play: p, task: r.task, extra: r.extra, host: h, number: number, scope: p.scope(r, h.name)}
-	o := outcome{host: h, result: c.run(ctx)}
+	o := outcome{host: h}
+	if err := context.Cause(ctx); errors.As(err, new(*timeLimit)) {
+		o.result = failure(err)
+	} else {
+		o.result = c.run(ctx)
+	}
 	o.hidden = c.set.noLog
 	o.ignored = o.result.Failed && (c.set.ignoreErrors && !o.result.unreachable() || c.set.ignoreUnreachable && o.result.unreachable())
 	p.show(c, &o)

@@ -59,12 +59,15 @@ type exitError struct {
 func (e exitError) Error() string { return fmt.Sprintf("exit status %d: %v", e.code, e.err) }
 func (e exitError) Unwrap() error { return e.err }
 
-// interruptible is a context that ends at the first Ctrl-C or SIGTERM, which lets what is under way finish. The second one ends the program:
+// interruptible is a context that ends at the first Ctrl-C, SIGTERM or hang-up, which lets what is under way finish. The second one ends the program:
 // what is half done then is in the hosts' journals.
 func interruptible(stderr io.Writer) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup says that the run is to outlive the terminal
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	go func() {
 		s, ok := <-signals
 		if !ok {
@@ -73,7 +76,7 @@ func interruptible(stderr io.Writer) (context.Context, func()) {
 		fmt.Fprintf(stderr, "\n%v: finishing what is under way; once more to stop at once\n", s)
 		cancel(errors.New("stopped by the user"))
 		if _, ok := <-signals; ok {
-			fmt.Fprintln(stderr, "stopped at once; calroll runs ls shows the run, calroll rollback takes it back")
+			fmt.Fprintln(stderr, "stopped at once; calroll runs ls shows the run, calroll resume goes on with it, calroll rollback takes it back")
 			os.Exit(runner.ExitCanceled)
 		}
 	}()

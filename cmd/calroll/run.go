@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -26,6 +28,7 @@ type runFlags struct {
 	tags, skip    []string
 	check, diff   bool
 	rollback      string
+	timeLimit     time.Duration
 	forceHandlers bool
 	rolesPath     []string
 	listTasks     bool
@@ -106,6 +109,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	fl.StringArrayVar(&f.skip, "skip-tags", nil, "no tasks with these tags")
 	fl.BoolVarP(&f.diff, "diff", "D", false, "show what changes in files")
 	fl.StringVar(&f.rollback, "rollback", "none", "what to take back when a play that does not say fails: host, batch, all or none")
+	fl.DurationVar(&f.timeLimit, "time-limit", 0, "stop as with Ctrl-C after this time, such as 90m; a play's own limit is its time_limit")
 	fl.StringArrayVar(&f.rolesPath, "roles-path", nil, "where to look for roles besides the playbook's folder")
 	fl.BoolVar(&f.forceHandlers, "force-handlers", false, "run notified handlers on failed hosts too")
 	fl.StringVarP(&f.outputFormat, "output", "o", "auto", "auto, plain, live or json (one event a line)")
@@ -149,17 +153,27 @@ func (f *runFlags) runOptions(cmd *cobra.Command, books []string) (runner.Option
 
 // carryOut runs, and shows what happens.
 func (f *runFlags) carryOut(cmd *cobra.Command, o runner.Options) error {
+	ctx, cancel := limited(cmd.Context(), f.timeLimit)
+	defer cancel()
 	sink, done, err := printer(f.outputFormat, f.verbosity, cmd.OutOrStdout())
 	if err != nil {
 		return err
 	}
 	o.Sink = sink
-	summary, err := runner.Run(cmd.Context(), o)
+	summary, err := runner.Run(ctx, o)
 	done()
 	if summary.Exit != runner.ExitOK || err != nil {
 		return exitError{summary.Exit, err}
 	}
 	return nil
+}
+
+// limited is ctx with an end after the run's time limit, if there is one.
+func limited(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if limit <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("the time limit of the run, %s, has passed", limit))
 }
 
 // options are what all commands that talk to hosts have in common.

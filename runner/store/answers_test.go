@@ -1,0 +1,112 @@
+package store
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func answer(host, task string, no int64, final ...string) Line {
+	return Line{Answer: &Answer{Key: Key{Host: host, Task: task}, TaskNo: no, Final: final, Kept: json.RawMessage(`{}`)}}
+}
+
+func onceAnswer(by, task string, no int64) Line {
+	l := answer("", task, no)
+	l.Batch, l.By = 1, by
+	return l
+}
+
+// TestRecord writes lines as a run would and asks what a resume goes by.
+func TestRecord(t *testing.T) {
+	for name, c := range map[string]struct {
+		lines []Line
+		want  []string // "host task"
+	}{
+		"what was done stays":                  {[]Line{answer("a", "1", 1), answer("b", "1", 1), answer("a", "2", 2)}, []string{"a 1", "b 1", "a 2"}},
+		"a failure and the cleaning up after":  {[]Line{answer("a", "1", 1), answer("a", "2", 2, "a"), answer("a", "always", 3), answer("b", "2", 2)}, []string{"a 1", "b 2"}},
+		"done at the second try":               {[]Line{answer("a", "1", 1, "a"), {Resumed: true}, answer("a", "1", 2), answer("a", "2", 3)}, []string{"a 1", "a 2"}},
+		"undone from a task on":                {[]Line{answer("a", "1", 1), answer("a", "2", 2), answer("b", "2", 2), {Undone: []string{"a"}, Since: 2}}, []string{"a 1", "b 2"}},
+		"undone, and done again":               {[]Line{answer("a", "1", 1), {Undone: []string{"a"}}, {Resumed: true}, answer("a", "1", 2)}, []string{"a 1"}},
+		"run_once goes with the host that did": {[]Line{onceAnswer("a", "1", 1), onceAnswer("b", "2", 2), {Undone: []string{"a"}}}, []string{" 2"}},
+		"a failed run_once is everybody's":     {[]Line{answer("", "1", 1, "a", "b"), answer("b", "always", 2)}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := recordOf(t, c.lines)
+			if len(got.Answers) != len(c.want) {
+				t.Errorf("%d answers are known, want %v: %v", len(got.Answers), c.want, got.Answers)
+			}
+			for _, w := range c.want {
+				found := false
+				for p := range got.Answers {
+					found = found || p.Host+" "+p.Task == w
+				}
+				if !found {
+					t.Errorf("the answer %q is not known: %v", w, got.Answers)
+				}
+			}
+		})
+	}
+}
+
+func recordOf(t *testing.T, lines []Line) *Record {
+	t.Helper()
+	s, r := newRun(t)
+	for _, l := range lines {
+		if err := r.Keep(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rec, err := s.Record(r.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rec
+}
+
+func newRun(t *testing.T) (*Store, *Run) {
+	t.Helper()
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Create(Meta{ID: NewID(time.Now()), State: Running, Started: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, r
+}
+
+// TestRecordOfAKilledRun has a line that was torn, behind which the next process goes on.
+func TestRecordOfAKilledRun(t *testing.T) {
+	s, r := newRun(t)
+	if err := r.Keep(answer("a", "1", 1)); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(s.dir, r.ID, answersName)
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString(`{"play":0,"host":"a","ta`); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := s.Reopen(r.Meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Keep(answer("a", "2", 2)); err != nil {
+		t.Fatal(err)
+	}
+	rec, err := s.Record(r.ID)
+	if err != nil || len(rec.Answers) != 2 || rec.LastNo != 2 {
+		t.Errorf("known are %v up to task %d (%v), want both whole lines", rec.Answers, rec.LastNo, err)
+	}
+	if st, err := os.Stat(file); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("the record must be its owner's alone: %v %v", st.Mode(), err)
+	}
+}
