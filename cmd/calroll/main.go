@@ -73,8 +73,8 @@ func interruptible(stderr io.Writer) (context.Context, func()) {
 		if !ok {
 			return
 		}
-		fmt.Fprintf(stderr, "\n%v: finishing what is under way; once more to stop at once\n", s)
 		cancel(errors.New("stopped by the user"))
+		fmt.Fprintf(stderr, "\n%v: finishing what is under way; once more to stop at once\n", s)
 		if _, ok := <-signals; ok {
 			fmt.Fprintln(stderr, "stopped at once; calroll runs ls shows the run, calroll resume goes on with it, calroll rollback takes it back")
 			os.Exit(runner.ExitCanceled)
