@@ -127,6 +127,7 @@ func (r *reader) gates(p *Play) {
 	}
 	for _, t := range p.gateTasks() {
 		r.checkGate(t)
+		t.always()
 	}
 	switch {
 	case len(p.Soak) > 0 && !p.SoakTime.IsSet():
@@ -195,6 +196,14 @@ func (r *reader) checkGate(t *Task) {
 	}
 }
 
+// always has a gate asked whatever --tags chooses; --skip-tags leaves it out, and a gate tagged never has to be asked for.
+func (t *Task) always() {
+	if slices.ContainsFunc(t.Tags, func(tag Setting[string]) bool { return tag.Text() == "never" }) {
+		return
+	}
+	t.Tags = joinSettings(t.Tags, []Setting[string]{Const("always", t.Gate.Pos)})
+}
+
 // lateGates refuses gates in what an include brings: when it comes in, the batch is on its way. What stands in a gate is part of it.
 func lateGates(nodes []Node, by *Task) source.Problems {
 	var ps source.Problems
@@ -202,6 +211,9 @@ func lateGates(nodes []Node, by *Task) source.Problems {
 		if g := n.Common().Gate; g.IsSet() && by.Gate.Text() != g.Text() {
 			ps.Addf(g.Pos, "cannot use a gate in what %s brings: the batch is on its way when it is read", by.Action).
 				WithHint("use %s, which is read before the run", strings.Replace(by.Action, "include_", "import_", 1))
+		}
+		if t, ok := n.(*Task); ok && by.Gate.IsSet() {
+			t.always()
 		}
 		if b, ok := n.(*Block); ok {
 			ps = append(ps, lateGates(slices.Concat(b.Main, b.Rescue, b.Always), by)...)

@@ -83,7 +83,7 @@ func TestGatesAreListed(t *testing.T) {
 	if err := pb.List(&b, Listing{Tasks: true}); err != nil {
 		t.Fatal(err)
 	}
-	want := "    tasks:\n      g\tGATE: before\tTAGS: [x]\n      t\tTAGS: []\n      h\tGATE: after\tTAGS: []\n"
+	want := "    tasks:\n      g\tGATE: before\tTAGS: [always, x]\n      t\tTAGS: []\n      h\tGATE: after\tTAGS: [always]\n"
 	if !strings.HasSuffix(b.String(), want) {
 		t.Errorf("got %s", b.String())
 	}

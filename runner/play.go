@@ -23,6 +23,8 @@ type play struct {
 	hosts    map[string]*host
 	all      []string // the play's hosts, in order
 	absent   []string // those that an earlier play has lost
+	away     []string // hosts that the inventory says are absent: they are none of all
+	soak     soakTime
 	batch    []string
 	handlers []*ref
 	rollback machine.Scope
@@ -82,10 +84,16 @@ func (p *play) obey(ctx context.Context, out machine.Output) ([]machine.Output, 
 			p.since = p.taskNo + 1
 		}
 		p.world.StartBatch(out.Hosts)
-		p.emit(event.Event{Kind: event.BatchStart, Batch: out.Number, Batches: out.Of, Hosts: out.Hosts})
+		p.emit(event.Event{Kind: event.BatchStart, Batch: out.Number, Batches: out.Of, Hosts: out.Hosts, Canary: out.Canary})
 		return nil, nil
 	case machine.Run:
+		p.beQuiet(out.Round > 1)
+		defer p.beQuiet(false)
 		return p.task(ctx, out)
+	case machine.Soak:
+		return p.round(ctx, out), nil
+	case machine.Halt:
+		p.emit(event.Event{Kind: event.Halt, Message: haltText(out)})
 	case machine.Undo:
 		return p.undo(ctx, out.Hosts), nil
 	case machine.Commit:
@@ -153,7 +161,7 @@ func (p *play) startTask(r *ref, host string, number int64) {
 			name = expr.String(v)
 		}
 	}
-	p.emit(event.Event{Kind: event.TaskStart, Task: taskName(r.task, name), TaskNo: number, Action: r.task.Action, Handler: r.task.Handler,
+	p.emit(event.Event{Kind: event.TaskStart, Task: taskName(r.task, name), TaskNo: number, Action: r.task.Action, Handler: r.task.Handler, Gate: r.task.Gate.Text(),
 		Where: r.task.Pos.String(), Pos: r.task.Pos})
 }
 
@@ -233,7 +241,7 @@ func (p *play) apply(r *ref, want machine.Run, outcomes []outcome) {
 			continue
 		}
 		to := []string{o.host.name}
-		if want.Node.RunOnce && (r.task.Module != "add_host" || p.constant(r.task.RunOnce)) {
+		if want.Node.RunOnce && (!forOne[r.task.Module] || p.constant(r.task.RunOnce)) {
 			to = want.For
 		}
 		for _, name := range to {

@@ -41,11 +41,13 @@ type Options struct {
 	Login    Login
 	Loader   *playbooks.Loader
 	Env      *expr.Env
-	Carried  Carried
-	Store    *store.Store // nil: the run is not recorded
-	Sink     event.Sink
-	Mask     *event.Mask
-	Version  string
+	// Ask reads what the user types, without showing it unless echo; nil when there is nobody to ask.
+	Ask     func(ctx context.Context, echo bool) (string, error)
+	Carried Carried
+	Store   *store.Store // nil: the run is not recorded
+	Sink    event.Sink
+	Mask    *event.Mask
+	Version string
 }
 
 // Exit codes are those of ansible-playbook, which has no degraded state.
@@ -87,6 +89,7 @@ type run struct {
 	counts map[string]*event.Counts
 	taskNo int64
 	others map[string][]string // by host, those that have done something in its place
+	hushed *hush               // not nil: only what fails is shown and counted
 
 	gone       map[string]bool // hosts that failed or were lost: later plays go on without them
 	unreached  map[string]bool // those of them that were lost
@@ -149,6 +152,9 @@ func checkHosts(o Options, books []*playbooks.Playbook) error {
 				if _, err := o.Inventory.Match(pattern); err != nil {
 					errs = append(errs, hostProblem(h.Pos, pattern, err))
 				}
+			}
+			if !grows {
+				errs = append(errs, checkCanaries(o.Inventory, p)...)
 			}
 			grows = grows || joinsHosts(p)
 		}
@@ -218,14 +224,19 @@ func (r *run) used(id store.Identity) error {
 func (r *run) emit(e event.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e.Time = time.Now()
-	r.sink.Emit(e)
+	for _, e := range r.hears(e) {
+		e.Time = time.Now()
+		r.sink.Emit(e)
+	}
 }
 
 // count adds a task's end to a host's line of the recap.
 func (r *run) count(host string, s event.Status, changed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.hushed != nil && s != event.Failed && s != event.Unreachable {
+		return
+	}
 	c := r.counts[host]
 	if c == nil {
 		c = &event.Counts{}
@@ -266,7 +277,7 @@ func (r *run) exit(err error) int {
 		return ExitError
 	case r.lost && !r.fatal:
 		return ExitUnreachable
-	case r.failed || r.lost:
+	case r.failed || r.lost || r.fatal:
 		return ExitFailed
 	case r.degraded:
 		return ExitDegraded

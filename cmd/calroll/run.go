@@ -132,7 +132,7 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	o.Sink = sink
+	o.Sink, o.Ask = sink, asker(cmd)
 	summary, err := runner.Run(cmd.Context(), o)
 	done()
 	if summary.Exit != runner.ExitOK || err != nil {
