@@ -40,6 +40,7 @@ type Inventory struct {
 	hostNamed map[string]*Host
 	groupOf   map[string]*Group
 	localhost *Host // the host that localhost, 127.0.0.1 and ::1 mean
+	absent    map[string]*Absence
 
 	mu      sync.Mutex
 	members map[*Group][]*Host // guarded by mu; computed on demand, dropped on change

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/playbooks/value"
@@ -30,6 +31,7 @@ func Load(ctx context.Context, sources []string) (*Inventory, error) {
 	l.inv.settle()
 	l.folders(sources)
 	l.nameClashes()
+	l.absences(time.Now())
 	if err := l.problems.Err(); err != nil {
 		return nil, err
 	}

@@ -82,12 +82,17 @@ func (r *reader) block(n node, fields []field, in Inherited) []Node {
 			}
 		}
 	}
+	r.gateWithin(own, in)
 	b := &Block{Head: in.head(own, vars, n.pos(), name)}
 	inside := in.inside(own, vars)
 	inside.Block = b
 	b.Main = r.nodes(lists["block"], inside, "block")
 	b.Rescue = r.nodes(lists["rescue"], inside, "rescue")
 	b.Always = r.nodes(lists["always"], inside, "always")
+	if !b.Gate.IsSet() {
+		r.noGates("rescue", b.Rescue)
+		r.noGates("always", b.Always)
+	}
 	return []Node{b}
 }
 

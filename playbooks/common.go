@@ -68,6 +68,8 @@ func (r *reader) behaviour(own *Keywords, f field) bool {
 		own.Diff = setting[bool](r, f)
 	case "no_log":
 		own.NoLog = setting[bool](r, f)
+	case "gate":
+		own.Gate = r.gate(f)
 	case "run_once":
 		own.RunOnce = setting[bool](r, f)
 	case "throttle":

@@ -54,6 +54,8 @@ func (r *reader) checkIncludeKeyword(d *draft, f field, static bool) {
 		r.warn(source.Errorf(f.at, "%q has no effect on %s: an import is no task of its own", f.key, d.act.name))
 	case f.key == "undo":
 		r.problems.Addf(f.at, "cannot use %q with %s: it takes back what one module did", f.key, d.act.name)
+	case !static && f.key == "gate":
+		r.problems.Addf(f.at, "cannot use %q with %s: it would apply to the include and not to what it brings", f.key, d.act.name).WithHint("put it into a block that is a gate")
 	case !static && isKeyword && !includeKeywords[f.key]:
 		r.problems.Addf(f.at, "cannot use %q with %s: it would apply to the include and not to what it brings", f.key, d.act.name).WithHint("put it under apply:, or into a block around the include")
 	}
@@ -166,6 +168,8 @@ func (r *reader) apply(d *draft) {
 	fields, _ := r.fields(n, "apply")
 	for _, f := range fields {
 		switch {
+		case f.key == "gate":
+			r.problems.Addf(f.at, "cannot use %q in apply: when the include is read, the batch is on its way", f.key).WithHint("put the include into a block that is a gate")
 		case f.key == "vars":
 			d.Include.applyVars = r.vars(f)
 		case f.key == "name", r.common(&d.Include.apply, f, onBlock), r.refused(f):

@@ -31,6 +31,7 @@ type Keywords struct {
 	When                                             []Condition // all must hold; the outermost first
 	Tags                                             []Setting[string]
 	Notify                                           []Setting[string]
+	Gate                                             Setting[string] // GateBefore, GateAfter, GateSoak; a constant, of tasks and blocks alone
 }
 
 // ModuleDefaults are default arguments for one module. For a task the last one of its module counts, alone.
@@ -69,6 +70,7 @@ func (k Keywords) within(outer Keywords) Keywords {
 	k.When = slices.Concat(outer.When, k.When)
 	k.Tags = joinSettings(k.Tags, outer.Tags)
 	k.Notify = joinSettings(k.Notify, outer.Notify)
+	k.Gate = k.Gate.or(outer.Gate)
 	return k
 }
 
@@ -135,7 +137,8 @@ func (k kind) one() string {
 
 const everywhere = onPlay | onRole | onBlock | onTask | onHandler
 
-// keywordKinds says where each keyword is valid. It is the list of Ansible 2.14's keywords, and calroll's own rollback, time_limit and undo.
+// keywordKinds says where each keyword is valid. It is the list of Ansible 2.14's keywords, and calroll's own: rollback and undo,
+// canary, spread, failure_budget, soak, gate and time_limit.
 var keywordKinds = map[string]kind{
 	"any_errors_fatal": everywhere, "become": everywhere, "become_exe": everywhere, "become_flags": everywhere, "become_method": everywhere,
 	"become_user": everywhere, "check_mode": everywhere, "collections": everywhere, "connection": everywhere, "debugger": everywhere,
@@ -150,6 +153,8 @@ var keywordKinds = map[string]kind{
 	"handlers": onPlay, "hosts": onPlay, "max_fail_percentage": onPlay, "order": onPlay, "post_tasks": onPlay, "pre_tasks": onPlay,
 	"roles": onPlay, "rollback": onPlay, "serial": onPlay, "strategy": onPlay, "tasks": onPlay, "time_limit": onPlay, "user": onPlay, "vars_files": onPlay,
 	"vars_prompt": onPlay, "import_playbook": onImport,
+
+	"canary": onPlay, "spread": onPlay, "failure_budget": onPlay, "soak": onPlay, "gate": onBlock | onTask,
 
 	"block": onBlock, "rescue": onBlock, "always": onBlock,
 

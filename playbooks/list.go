@@ -50,7 +50,7 @@ func (p *Play) list(b *strings.Builder, what Listing) {
 		tags = sortedOnce(tags)
 		all = append(all, tags...)
 		if what.Tasks {
-			fmt.Fprintf(b, "      %s\tTAGS: [%s]\n", t.listName(), strings.Join(tags, ", "))
+			fmt.Fprintf(b, "      %s%s\tTAGS: [%s]\n", t.listName(), t.listGate(), strings.Join(tags, ", "))
 		}
 	}
 	if what.Tags {
@@ -101,10 +101,27 @@ func (t *Task) listName() string {
 	return t.FullName().Text()
 }
 
+// listGate says in a listing what a gate is.
+func (t *Task) listGate() string {
+	if t.Gate.IsSet() {
+		return "\tGATE: " + t.Gate.Text()
+	}
+	return ""
+}
+
+// sections are all nodes of the play but its handlers, in the order they run.
+func (p *Play) sections() [][]Node {
+	return [][]Node{p.Before, p.PreTasks, p.Tasks, p.PostTasks, p.After, p.Soak}
+}
+
 // Leaves are the tasks of a play in the order they run when nothing fails, as listings show them: without handlers, rescue and always.
 func (p *Play) Leaves() func(yield func(*Task) bool) {
 	return func(yield func(*Task) bool) {
-		_ = leaves(p.PreTasks, yield) && leaves(p.Tasks, yield) && leaves(p.PostTasks, yield)
+		for _, nodes := range p.sections() {
+			if !leaves(nodes, yield) {
+				return
+			}
+		}
 	}
 }
 

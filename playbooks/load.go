@@ -129,6 +129,7 @@ func (l *Loader) LoadTasks(file string, in *Inherited) (*Included, error) {
 		return nil, source.Problems{source.Errorf(in.pos, "cannot include %s: %w", file, fs.ErrNotExist).WithHint("looked in %s", strings.Join(in.tasksDirs(), ", "))}
 	}
 	nodes := r.tasksFile(name, *in)
+	r.problems = append(r.problems, lateGates(nodes, in.By)...)
 	return l.included(r, Included{Nodes: nodes})
 }
 
@@ -139,6 +140,7 @@ func (l *Loader) LoadRole(use RoleUse, in *Inherited) (*Included, error) {
 	if role == nil {
 		return nil, r.err()
 	}
+	r.problems = append(r.problems, lateGates(role.Nodes, in.By)...)
 	inc := Included{Nodes: role.Nodes, Handlers: role.Handlers, Role: role}
 	if role.Public {
 		inc.Roles = []*Role{role}
@@ -251,11 +253,11 @@ func withoutPath(err error) error {
 	return err
 }
 
-// numberPlay numbers the nodes of a play in the order they are written down in it.
+// numberPlay numbers the nodes of a play in the order of its sections.
 func (l *Loader) numberPlay(p *Play) {
-	l.numberNodes(p.PreTasks)
-	l.numberNodes(p.Tasks)
-	l.numberNodes(p.PostTasks)
+	for _, nodes := range p.sections() {
+		l.numberNodes(nodes)
+	}
 	l.numberTasks(p.Handlers)
 }
 

@@ -40,6 +40,14 @@ type Play struct {
 	Strategy          string          // linear
 	Rollback          string          // host, batch, all, none; "" when the play says nothing
 
+	Canary        []Setting[string] // patterns: hosts of the play that come first, in batches of their own
+	Spread        Setting[string]   // each host renders it; hosts that it is equal for never share a batch
+	FailureBudget Setting[string]   // "3" or "5%": how many hosts may fail over the whole play
+	SoakTime      Setting[string]   // for ParseSoak: how long Soak must hold after each batch
+
+	// Gates, which a batch has to pass: they stand anywhere among the tasks, and are taken out of the sections below.
+	Before, After, Soak []Node
+
 	// The sections in the order they run; after each of them the notified handlers run. Tasks holds those of the roles first.
 	PreTasks, Tasks, PostTasks []Node
 	// Handlers in the order they run: those of roles, the play's own, those of imported roles. When several have the notified name
@@ -58,7 +66,7 @@ type Node interface {
 type Head struct {
 	Keywords
 	Pos    source.Pos
-	Number int64 // grows in the order written, over everything one Loader loaded
+	Number int64 // grows section by section in the order written, over everything one Loader loaded
 	Name   Setting[string]
 	// Vars are those of the task, its blocks and its imports and includes, the innermost winning; values may hold templates.
 	Vars *value.Vars

@@ -90,6 +90,7 @@ func (r *reader) play(p *Play, fields []field, around surroundings) {
 	p.PreTasks = r.section(sections["pre_tasks"], in)
 	p.Tasks = slices.Concat(roleTasks, r.section(sections["tasks"], in))
 	p.PostTasks = r.section(sections["post_tasks"], in)
+	r.gates(p)
 	p.Handlers = append(p.Handlers, r.brought.Handlers...)
 	p.Roles = append(p.Roles, r.brought.Roles...)
 }
@@ -136,7 +137,7 @@ func (r *reader) playKeyword(p *Play, f field) bool {
 	case "rollback":
 		p.Rollback = r.rollback(f)
 	default:
-		return r.refused(f)
+		return r.rolling(p, f) || r.refused(f)
 	}
 	return true
 }

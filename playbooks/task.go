@@ -36,6 +36,7 @@ func (r *reader) task(n node, fields []field, in Inherited) []Node {
 	if !r.act(d, actions, n, len(rest) > len(actions)) {
 		return nil
 	}
+	r.gateWithin(d.own, in)
 	d.Head = in.head(d.own, d.vars, n.pos(), d.Name)
 	d.ownVars, d.outer = d.vars, &in
 	d.SearchDirs = in.searchDirs()

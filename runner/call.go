@@ -79,7 +79,7 @@ func (c *call) settle() error {
 	}
 	s.ignoreErrors, s.ignoreUnreachable = get(t.IgnoreErrors, false), get(t.IgnoreUnreachable, false)
 	s.delegateFacts = get(t.DelegateFacts, false)
-	s.noLog, s.check, s.diff = get(t.NoLog, false), get(t.CheckMode, c.o.Check), get(t.Diff, c.o.Diff)
+	s.noLog, s.check, s.diff = get(t.NoLog, false), get(t.CheckMode, c.checkMode()), get(t.Diff, c.o.Diff)
 	seconds, err := t.Timeout.Get(in, 0)
 	s.timeout = time.Duration(seconds) * time.Second
 	return errors.Join(append(errs, err)...)
@@ -186,8 +186,9 @@ func (c *call) act(ctx context.Context, p *prepared, raw *value.Dict) (*result, 
 	args, _ := value.ToGo(raw).(map[string]any)
 	p.module, p.args = c.task.Module, args
 	if act, ok := c.actions[c.task.Module]; ok {
+		c.hide(c.task.Spec, args)
 		a, err := act.Act(ctx, &action.Call{Task: c.task, Args: args, Raw: raw, Scope: p.scope, Files: c.loader.Files, Check: c.set.check,
-			Verbosity: c.o.Verbosity, ReadVars: c.readVars})
+			Verbosity: c.o.Verbosity, ReadVars: c.readVars, Ask: c.ask})
 		p.acted = true
 		if err != nil {
 			f := failure(err)
@@ -230,6 +231,9 @@ func (c *call) complete(p *prepared) error {
 
 // hide masks the values of secret arguments wherever they may turn up.
 func (c *call) hide(spec *tasks.Spec, args map[string]any) {
+	if spec == nil {
+		return
+	}
 	for _, a := range spec.Args {
 		for _, name := range append([]string{a.Name}, a.Aliases...) {
 			if v, ok := args[name].(string); ok && a.Secret {

@@ -63,6 +63,7 @@ func (r *run) play(ctx context.Context, def *playbooks.Play) (machine.EndPlay, e
 		r.emit(event.Event{Kind: event.NoHosts})
 		return machine.EndPlay{}, nil
 	}
+	hosts, matched = p.leaveOut(hosts, matched)
 	var inOrder []string
 	for _, h := range hosts {
 		inOrder = append(inOrder, h.Name)
@@ -74,7 +75,7 @@ func (r *run) play(ctx context.Context, def *playbooks.Play) (machine.EndPlay, e
 			p.hosts[h.Name] = &host{name: h.Name, done: map[string]bool{}, began: map[string]bool{}}
 		}
 	}
-	if len(p.all) == 0 {
+	if len(p.all) == 0 && len(p.absent) > 0 {
 		return machine.EndPlay{Break: true}, nil
 	}
 	r.world.SetHosts(matched)
@@ -157,13 +158,15 @@ func (p *play) newMachine(hosts []string) (*machine.Machine, error) {
 	if p.def.MaxFailPercentage.IsSet() {
 		m.MaxFailPercentage = &maxFail
 	}
-	pre := p.nodes(p.def.PreTasks, nil)
+	if err := p.roll(&m); err != nil {
+		return nil, err
+	}
 	if gather, err := p.gathers(); err != nil {
 		return nil, err
 	} else if task := gatherTask(p.def); gather && p.chosen(task) {
-		pre = slices.Concat([]*machine.Node{p.node(task, nil)}, pre)
+		m.Facts = []*machine.Node{p.node(task, nil)}
 	}
-	m.Sections = [][]*machine.Node{pre, p.nodes(p.def.Tasks, nil), p.nodes(p.def.PostTasks, nil)}
+	m.Sections = [][]*machine.Node{p.nodes(p.def.PreTasks, nil), p.nodes(p.def.Tasks, nil), p.nodes(p.def.PostTasks, nil)}
 	for _, h := range p.def.Handlers {
 		m.Handlers = append(m.Handlers, p.handler(h, nil))
 	}
@@ -210,6 +213,7 @@ func (p *play) serial() ([]string, error) {
 // commit ends automatic undo on hosts, for every identity that worked there.
 func (p *play) commit(ctx context.Context, hosts []string) {
 	p.emit(event.Event{Kind: event.Commit, Hosts: hosts})
+	p.note(store.Line{Play: p.index, Passed: hosts})
 	p.onEach(hosts, func(h string) {
 		for _, c := range p.fleet.working(h) {
 			if err := c.Commit(ctx, p.id, p.fleet.holder); err != nil {

@@ -17,7 +17,9 @@ type timeLimit struct {
 }
 
 // Error says that the time is over.
-func (l *timeLimit) Error() string { return fmt.Sprintf("the play's time limit of %s has passed", l.of) }
+func (l *timeLimit) Error() string {
+	return fmt.Sprintf("the play's time limit of %s has passed", l.of)
+}
 
 // on ends ctx when the time is over.
 func (l timeLimit) on(ctx context.Context) (context.Context, context.CancelFunc) {

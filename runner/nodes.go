@@ -37,10 +37,13 @@ func (p *play) chosen(t *playbooks.Task) bool {
 	return playbooks.MatchTags(tags, p.o.Tags, p.o.SkipTags)
 }
 
+// forOne are the modules that the first host runs alone, because they are for the inventory or the user, and not for a host.
+var forOne = map[string]bool{"add_host": true, "pause": true}
+
 func (p *play) node(t *playbooks.Task, extra *value.Dict) *machine.Node {
-	once := p.constant(t.RunOnce) || t.Module == "add_host" // which is for the inventory, and not for a host
-	n := &machine.Node{Name: t.Name.Text(), Ref: &ref{t, extra}, RunOnce: once, AnyErrorsFatal: p.constant(t.AnyErrorsFatal),
-		IgnoreErrors: p.constant(t.IgnoreErrors)}
+	n := &machine.Node{Name: t.Name.Text(), Ref: &ref{t, extra}, RunOnce: p.constant(t.RunOnce) || forOne[t.Module],
+		AnyErrorsFatal: p.constant(t.AnyErrorsFatal), IgnoreErrors: p.constant(t.IgnoreErrors),
+		NotLast: t.Module == "pause" && t.Gate.Text() == playbooks.GateAfter}
 	if raw, _ := t.Args.Var("_raw_params"); t.Module == "meta" && raw == "flush_handlers" {
 		n.Kind = machine.Flush
 	}

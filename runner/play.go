@@ -27,6 +27,8 @@ type play struct {
 	hosts    map[string]*host
 	all      []string // the play's hosts, in order
 	absent   []string // those that an earlier play has lost
+	away     []string // hosts that the inventory says are absent: they are none of all
+	soak     soakTime
 	batch    []string
 	handlers []*ref
 	limit    timeLimit
@@ -92,10 +94,16 @@ func (p *play) obey(ctx context.Context, out machine.Output) ([]machine.Output, 
 		p.batch = out.Hosts
 		p.startBatch(out)
 		p.world.StartBatch(out.Hosts)
-		p.emit(event.Event{Kind: event.BatchStart, Batch: out.Number, Batches: out.Of, Hosts: out.Hosts})
+		p.emit(event.Event{Kind: event.BatchStart, Batch: out.Number, Batches: out.Of, Hosts: out.Hosts, Canary: out.Canary})
 		return nil, nil
 	case machine.Run:
+		p.beQuiet(out.Round > 1)
+		defer p.beQuiet(false)
 		return p.task(ctx, out)
+	case machine.Soak:
+		return p.round(ctx, out), nil
+	case machine.Halt:
+		p.emit(event.Event{Kind: event.Halt, Message: haltText(out)})
 	case machine.Undo:
 		return p.undo(ctx, out.Hosts), nil
 	case machine.Commit:
@@ -134,7 +142,11 @@ func (p *play) onHosts(ctx context.Context, r *ref, want machine.Run) []outcome 
 			continue
 		}
 		at := p.place(r, name, want.Node.RunOnce)
-		before, done := p.recall(ctx, r, h, at)
+		of := []string{name}
+		if want.Node.RunOnce {
+			of = want.For
+		}
+		before, done := p.recall(ctx, r, h, at, of)
 		if done {
 			outcomes[i] = before
 			continue
@@ -174,7 +186,7 @@ func (p *play) startTask(r *ref, host string, number int64) {
 			name = expr.String(v)
 		}
 	}
-	p.emit(event.Event{Kind: event.TaskStart, Task: taskName(r.task, name), TaskNo: number, Action: r.task.Action, Handler: r.task.Handler,
+	p.emit(event.Event{Kind: event.TaskStart, Task: taskName(r.task, name), TaskNo: number, Action: r.task.Action, Handler: r.task.Handler, Gate: r.task.Gate.Text(),
 		Where: r.task.Pos.String(), Pos: r.task.Pos})
 }
 
@@ -262,7 +274,7 @@ func (p *play) apply(r *ref, want machine.Run, outcomes []outcome) {
 			p.markDegraded()
 		}
 		to := []string{o.host.name}
-		if want.Node.RunOnce && (r.task.Module != "add_host" || p.constant(r.task.RunOnce)) {
+		if want.Node.RunOnce && (!forOne[r.task.Module] || p.constant(r.task.RunOnce)) {
 			to = want.For
 		}
 		for _, name := range to {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/machine"
@@ -35,10 +36,11 @@ func (p *play) place(r *ref, host string, once bool) store.Place {
 	return at
 }
 
-// recall is what a task came to on a host when an earlier process of the run did it; ok is false when it has to be done now.
-func (p *play) recall(ctx context.Context, r *ref, h *host, at store.Place) (o outcome, ok bool) {
+// recall is what a task came to on a host when an earlier process of the run did it, for the hosts that it was for; ok is false when it has to be done
+// now. A gate is asked again unless the batch of these hosts is over: it is about how things are.
+func (p *play) recall(ctx context.Context, r *ref, h *host, at store.Place, of []string) (o outcome, ok bool) {
 	o.host = h
-	if p.resumed == nil {
+	if p.resumed == nil || r.task.Gate.IsSet() && !p.passed(of) {
 		return o, false
 	}
 	a, known := p.resumed.Record.Answers[at]
@@ -63,6 +65,11 @@ func (p *play) recall(ctx context.Context, r *ref, h *host, at store.Place) (o o
 		}
 	}
 	return o, true
+}
+
+// passed tells that the batches of hosts were over when the run was resumed.
+func (p *play) passed(hosts []string) bool {
+	return p.resumed != nil && !slices.ContainsFunc(hosts, func(h string) bool { return !p.resumed.Record.Passed[store.HostOf{Play: p.index, Host: h}] })
 }
 
 // keep records what a task came to on a host. What was canceled has no answer: it is done once more.
@@ -141,14 +148,17 @@ func (p *play) startBatch(out machine.StartBatch) {
 	p.note(store.Line{Play: p.index, Batch: out.Number, Since: p.since})
 }
 
-// hush holds back the headings of plays and batches of which nothing is done any more, until something is.
-type hush struct {
+// headings holds those of plays and batches back of which nothing is done any more, until something is. Nil holds nothing back.
+type headings struct {
 	on   bool
 	held []event.Event
 }
 
 // pass gives the events to show now that e has come.
-func (h *hush) pass(e event.Event) []event.Event {
+func (h *headings) pass(e event.Event) []event.Event {
+	if h == nil {
+		return []event.Event{e}
+	}
 	switch e.Kind {
 	case event.PlayStart:
 		h.on, h.held = true, []event.Event{e}

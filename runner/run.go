@@ -41,11 +41,13 @@ type Options struct {
 	Login    Login
 	Loader   *playbooks.Loader
 	Env      *expr.Env
-	Carried  Carried
-	Store    *store.Store // nil: the run is not recorded
-	Sink     event.Sink
-	Mask     *event.Mask
-	Version  string
+	// Ask reads what the user types, without showing it unless echo; nil when there is nobody to ask.
+	Ask     func(ctx context.Context, echo bool) (string, error)
+	Carried Carried
+	Store   *store.Store // nil: the run is not recorded
+	Sink    event.Sink
+	Mask    *event.Mask
+	Version string
 	// Command is how the run was asked for, for who goes on with it.
 	Command store.Command
 	// Resume is the run to go on with; nil begins a new one.
@@ -88,14 +90,15 @@ type run struct {
 	resumed *Resumption
 	plays   int // that have ended
 
-	mu     sync.Mutex // guards what follows: hosts report at the same time
-	hush   hush       // while resumed
-	unkept bool       // what tasks came to could not be recorded
-	sink   event.Sink
-	record *store.Run
-	counts map[string]*event.Counts
-	taskNo int64
-	others map[string][]string // by host, those that have done something in its place
+	mu       sync.Mutex // guards what follows: hosts report at the same time
+	headings *headings  // nil unless resumed
+	unkept   bool       // what tasks came to could not be recorded
+	sink     event.Sink
+	record   *store.Run
+	counts   map[string]*event.Counts
+	taskNo   int64
+	others   map[string][]string // by host, those that have done something in its place
+	hushed   *hush               // not nil: only what fails is shown and counted
 
 	gone       map[string]bool // hosts that failed or were lost: later plays go on without them
 	unreached  map[string]bool // those of them that were lost
@@ -159,6 +162,9 @@ func checkHosts(o Options, books []*playbooks.Playbook) error {
 					errs = append(errs, hostProblem(h.Pos, pattern, err))
 				}
 			}
+			if !grows {
+				errs = append(errs, checkCanaries(o.Inventory, p)...)
+			}
 			grows = grows || joinsHosts(p)
 		}
 	}
@@ -181,7 +187,7 @@ func begin(o Options) (*run, error) {
 		counts: map[string]*event.Counts{}, others: map[string][]string{}, gone: map[string]bool{}, unreached: map[string]bool{}}
 	r.world = newWorld(o)
 	if o.Resume != nil {
-		r.id, r.resumed, r.taskNo = o.Resume.Run.ID, o.Resume, o.Resume.Record.LastNo
+		r.id, r.resumed, r.taskNo, r.headings = o.Resume.Run.ID, o.Resume, o.Resume.Record.LastNo, &headings{}
 	}
 	r.modules = o.Carried.Modules.Merge(o.Carried.Cluster)
 	r.mask.Add(string(o.Login.Password), string(o.Login.BecomePassword))
@@ -244,13 +250,11 @@ func (r *run) used(id store.Identity) error {
 func (r *run) emit(e event.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e.Time = time.Now()
-	if r.resumed == nil {
-		r.sink.Emit(e)
-		return
-	}
-	for _, e := range r.hush.pass(e) {
-		r.sink.Emit(e)
+	for _, e := range r.hears(e) {
+		for _, e := range r.headings.pass(e) {
+			e.Time = time.Now()
+			r.sink.Emit(e)
+		}
 	}
 }
 
@@ -258,6 +262,9 @@ func (r *run) emit(e event.Event) {
 func (r *run) count(host string, s event.Status, changed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.hushed != nil && s != event.Failed && s != event.Unreachable {
+		return
+	}
 	c := r.counts[host]
 	if c == nil {
 		c = &event.Counts{}
@@ -298,7 +305,7 @@ func (r *run) exit(err error) int {
 		return ExitError
 	case r.lost && !r.fatal:
 		return ExitUnreachable
-	case r.failed || r.lost:
+	case r.failed || r.lost || r.fatal:
 		return ExitFailed
 	case r.degraded:
 		return ExitDegraded

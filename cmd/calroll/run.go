@@ -159,7 +159,7 @@ func (f *runFlags) carryOut(cmd *cobra.Command, o runner.Options) error {
 	if err != nil {
 		return err
 	}
-	o.Sink = sink
+	o.Sink, o.Ask = sink, asker(cmd)
 	summary, err := runner.Run(ctx, o)
 	done()
 	if summary.Exit != runner.ExitOK || err != nil {

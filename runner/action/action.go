@@ -47,6 +47,8 @@ type Call struct {
 	Check bool
 	// Verbosity is the number of -v.
 	Verbosity int
+	// Ask shows a prompt and reads a line that the user types, hidden unless echo. It errs when there is nobody to ask.
+	Ask func(ctx context.Context, prompt string, echo bool) (string, error)
 	// ReadVars reads a file of variables; its templates stay templates.
 	ReadVars func(file string) (*value.Dict, error)
 }
@@ -97,7 +99,7 @@ func All() map[string]Action {
 	return map[string]Action{
 		"assert": Func(assert), "debug": Func(debug), "fail": Func(fail), "set_fact": Func(setFact), "include_vars": Func(includeVars),
 		"copy": Func(copyFiles), "template": Func(template), "unarchive": Func(unarchive), "uri": Func(uri),
-		"validate_argument_spec": Func(validateArgumentSpec), "k8s": Func(manifests), "pause": Func(pause), "gates": Func(gates), "checks": Func(checks),
+		"validate_argument_spec": Func(validateArgumentSpec), "k8s": Func(manifests), "pause": Func(pause), "promql": Func(promql), "gates": Func(gates), "checks": Func(checks),
 		"add_host": Func(addHost), "group_by": Func(groupBy),
 	}
 }
@@ -114,6 +116,7 @@ func Modules() tasks.Set {
 		"include_vars":           func() tasks.Module { return &includeVarsArgs{} },
 		"template":               func() tasks.Module { return &templateArgs{} },
 		"pause":                  func() tasks.Module { return &pauseArgs{} },
+		"promql":                 func() tasks.Module { return &promqlArgs{} },
 		"gates":                  func() tasks.Module { return &gatesArgs{} },
 		"checks":                 func() tasks.Module { return &checksArgs{} },
 		"validate_argument_spec": func() tasks.Module { return &validateArgs{} },

@@ -2,9 +2,7 @@ package action
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
 
 	"github.com/calroll/calroll/playbooks/value"
 	"github.com/calroll/calroll/tasks"
@@ -130,40 +128,4 @@ func orDefault(v any, otherwise string) any {
 		return otherwise
 	}
 	return v
-}
-
-type pauseArgs struct {
-	onController
-	Seconds *float64 `arg:"seconds" doc:"how long"`
-	Minutes *float64 `arg:"minutes" doc:"how long"`
-}
-
-// Rules are constraints between the arguments.
-func (*pauseArgs) Rules() tasks.Rules {
-	return tasks.Rules{MutuallyExclusive: [][]string{{"seconds", "minutes"}}}
-}
-
-func pause(ctx context.Context, c *Call) (Answer, error) {
-	args, err := decode(c, &pauseArgs{})
-	if err != nil {
-		return Answer{}, err
-	}
-	var wait time.Duration
-	switch {
-	case args.Seconds != nil:
-		wait = time.Duration(*args.Seconds * float64(time.Second))
-	case args.Minutes != nil:
-		wait = time.Duration(*args.Minutes * float64(time.Minute))
-	default:
-		return Answer{}, errors.New("cannot pause without seconds or minutes: there is nobody to press a key")
-	}
-	start := time.Now()
-	select {
-	case <-time.After(wait):
-	case <-ctx.Done():
-		return Answer{}, context.Cause(ctx)
-	}
-	var r tasks.Result
-	r.Set("delta", int(time.Since(start).Seconds()))
-	return Answer{Result: r}, nil
 }

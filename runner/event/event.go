@@ -20,6 +20,7 @@ const (
 	RunStart   Kind = "run_start"
 	PlayStart  Kind = "play_start"
 	NoHosts    Kind = "no_hosts" // the play's pattern matched nothing
+	Absent     Kind = "absent"   // a host of the play is known to be away
 	BatchStart Kind = "batch_start"
 	TaskStart  Kind = "task_start"
 	HostStart  Kind = "host_start" // the task begins on a host; only Live shows it
@@ -28,6 +29,10 @@ const (
 	Retry      Kind = "retry"      // until did not hold yet
 	Included   Kind = "included"
 	Connect    Kind = "connect"
+	Prompt     Kind = "prompt"     // the user is asked
+	SoakStart  Kind = "soak_start" // the gates have to hold from now on
+	SoakEnd    Kind = "soak_end"
+	Halt       Kind = "halt" // why no further batch begins
 	UndoStart  Kind = "undo_start"
 	UndoHost   Kind = "undo_host"
 	Commit     Kind = "commit"
@@ -60,6 +65,7 @@ type Event struct {
 	TaskNo  int64     `json:"task_no,omitempty"` // counts task starts of the run from 1
 	Action  string    `json:"action,omitempty"`
 	Handler bool      `json:"handler,omitempty"`
+	Gate    string    `json:"gate,omitempty"`  // before, after or soak, of a task that is a gate
 	Where   string    `json:"where,omitempty"` // file:line:col of the task
 
 	Host      string   `json:"host,omitempty"`
@@ -67,6 +73,7 @@ type Event struct {
 	Hosts     []string `json:"hosts,omitempty"`
 	Batch     int      `json:"batch,omitempty"`
 	Batches   int      `json:"batches,omitempty"`
+	Canary    bool     `json:"canary,omitempty"`
 
 	Status  Status         `json:"status,omitempty"`
 	Label   any            `json:"item,omitempty"`   // a loop item's label
@@ -112,6 +119,7 @@ type Counts struct {
 	Rescued     int `json:"rescued"`
 	Ignored     int `json:"ignored"`
 	Undone      int `json:"undone,omitempty"` // records taken back
+	Absent      int `json:"absent,omitempty"` // 1 for a host that the inventory says is away
 }
 
 // Add counts a task that ended with s. As in Ansible a changed task is also ok, and so is an ignored failure.

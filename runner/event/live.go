@@ -19,6 +19,7 @@ type Live struct {
 	busy  map[string]time.Time
 	order []string
 	task  string
+	soaks bool // the hosts are busy until the soak ends
 	foot  bool
 	done  chan struct{}
 }
@@ -56,16 +57,28 @@ func (l *Live) Emit(e Event) {
 func (l *Live) follow(e Event) {
 	switch e.Kind {
 	case TaskStart:
-		l.task = e.Task
+		if !l.soaks {
+			l.task = e.Task
+		}
 	case UndoStart:
 		l.task = "rollback"
 		for _, h := range e.Hosts {
 			l.start(h, e.Time)
 		}
+	case SoakStart:
+		l.task, l.soaks = "soak", true
+		for _, h := range e.Hosts {
+			l.start(h, e.Time)
+		}
 	case HostStart:
 		l.start(e.Host, e.Time)
+	case Prompt, SoakEnd, Halt:
+		l.soaks = false
+		clear(l.busy) // nothing may be drawn over what the user types
 	case HostDone, UndoHost:
-		delete(l.busy, e.Host)
+		if !l.soaks {
+			delete(l.busy, e.Host)
+		}
 	case Recap:
 		clear(l.busy)
 	}

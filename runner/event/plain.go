@@ -32,10 +32,8 @@ func (p *Plain) Emit(e Event) {
 		p.headline("PLAY", e.Play)
 	case NoHosts:
 		p.line(0, cyan, "skipping: no hosts matched")
-	case BatchStart:
-		if e.Batches > 1 {
-			p.headline("BATCH", fmt.Sprintf("%d/%d: %s", e.Batch, e.Batches, strings.Join(e.Hosts, ", ")))
-		}
+	case BatchStart, SoakStart, SoakEnd, Halt, Absent, Prompt:
+		p.rolling(e)
 	case TaskStart:
 		p.startTask(e)
 	case ItemDone, HostDone, Retry, Included:
@@ -55,10 +53,36 @@ func (p *Plain) Emit(e Event) {
 	}
 }
 
+// rolling shows how a play goes over its hosts.
+func (p *Plain) rolling(e Event) {
+	hosts := strings.Join(e.Hosts, ", ")
+	switch e.Kind {
+	case BatchStart:
+		if canary := map[bool]string{true: " canary"}[e.Canary]; e.Batches > 1 {
+			p.headline("BATCH", fmt.Sprintf("%d/%d%s: %s", e.Batch, e.Batches, canary, hosts))
+		}
+	case SoakStart:
+		p.headline("SOAK", e.Message+": "+hosts)
+	case SoakEnd:
+		p.write("\n")
+		p.line(0, green, "soak: [%s] %s", hosts, e.Message)
+	case Halt:
+		p.write("\n")
+		p.line(0, red, "%s", e.Message)
+	case Absent:
+		p.line(0, cyan, "absent: [%s] %s", e.Host, e.Message)
+	case Prompt:
+		p.write(e.Message)
+	}
+}
+
 func (p *Plain) startTask(e Event) {
 	word := "TASK"
-	if e.Handler {
+	switch {
+	case e.Handler:
 		word = "RUNNING HANDLER"
+	case e.Gate != "":
+		word = "GATE " + e.Gate
 	}
 	p.headline(word, e.Task)
 	p.line(2, "", "task path: %s", e.Where)
@@ -214,12 +238,15 @@ func (p *Plain) recap(e Event) {
 		} else if c.Changed > 0 {
 			colour = yellow
 		}
-		undone := ""
+		further := ""
 		if c.Undone > 0 {
-			undone = fmt.Sprintf("undone=%-4d ", c.Undone)
+			further = fmt.Sprintf("undone=%-4d ", c.Undone)
+		}
+		if c.Absent > 0 {
+			further += "absent=1"
 		}
 		p.line(0, colour, "%s", strings.TrimRight(fmt.Sprintf("%-26s : ok=%-4d changed=%-4d unreachable=%-4d failed=%-4d skipped=%-4d rescued=%-4d ignored=%-4d%s",
-			h, c.OK, c.Changed, c.Unreachable, c.Failed, c.Skipped, c.Rescued, c.Ignored, undone), " "))
+			h, c.OK, c.Changed, c.Unreachable, c.Failed, c.Skipped, c.Rescued, c.Ignored, further), " "))
 	}
 	p.write("\n")
 }

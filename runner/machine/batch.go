@@ -6,15 +6,28 @@ func (m *Machine) finishBatch() []Output {
 	if m.canceled {
 		return m.endPlay()
 	}
-	if len(failed) == m.sizes[m.batch] {
-		m.stop, m.breakRun = true, true
-	}
+	out := m.verdict(failed)
 	m.planUndo(failed)
-	var out []Output
 	if len(m.undos) == 0 || len(m.undos[0]) < len(m.cursors) {
-		out = m.commit(passed)
+		out = append(out, m.commit(passed)...)
 	}
 	return append(out, m.nextUndo()...)
+}
+
+// verdict stops the play when the failures of the batch are too many to go on. A batch that has failed as a whole ends the run, as under
+// Ansible, unless the play says how many hosts may fail.
+func (m *Machine) verdict(failed []string) []Output {
+	switch {
+	case len(failed) == 0:
+		return nil
+	case m.canary():
+		return m.halt(CanaryFailed)
+	case m.overBudget():
+		return m.halt(BudgetSpent)
+	case len(failed) == m.sizes[m.batch] && m.play.FailureBudget == "":
+		m.stop, m.breakRun = true, true
+	}
+	return nil
 }
 
 // sort tells the hosts that passed the batch from those that failed, and remembers the latter.
@@ -39,11 +52,8 @@ func (m *Machine) planUndo(failed []string) {
 	if len(failed) == 0 || m.play.Rollback == None {
 		return
 	}
-	limit := 0.0
-	if m.play.MaxFailPercentage != nil {
-		limit = *m.play.MaxFailPercentage
-	}
-	whole := m.stop || float64(len(failed))/float64(m.sizes[m.batch]) > limit/100
+	limit := m.limit()
+	whole := m.stop || limit != nil && float64(len(failed))/float64(m.sizes[m.batch]) > *limit/100
 	if m.play.Rollback == Host || !whole {
 		m.undos = [][]string{failed}
 		return

@@ -29,6 +29,7 @@ type cursor struct {
 	failed      bool // for good
 	unreachable bool
 	ended       bool // meta: end_host
+	asked       bool // its Done is awaited
 	flushing    bool // between two handlers of a flush
 	handler     int  // the next handler of the flush
 	notified    map[int]bool

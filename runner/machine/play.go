@@ -1,10 +1,6 @@
 package machine
 
-import (
-	"fmt"
-	"strconv"
-	"strings"
-)
+import "fmt"
 
 // Kind tells what a Node is.
 type Kind int
@@ -28,6 +24,7 @@ type Node struct {
 	RunOnce        bool // the first host carries it out for all
 	AnyErrorsFatal bool
 	IgnoreErrors   bool // run_once with ignore_errors is not fatal to the others
+	NotLast        bool // among After: it stands between batches, and the last one does without it
 }
 
 // Scope is how much is undone when a batch fails.
@@ -52,55 +49,23 @@ func ParseScope(s string) (Scope, error) {
 
 // Play is what the machine has to get done.
 type Play struct {
-	Hosts             []string // in the order they are taken
-	Gone              []string // those of Hosts that failed in an earlier play: they have a place in their batch, but no part in the play
-	Serial            []string // batch sizes as written: "2", "30%"; empty: one batch of all
-	MaxFailPercentage *float64 // nil: not set
+	Hosts             []string          // in the order they are taken
+	Gone              []string          // those of Hosts that failed in an earlier play: they have a place in their batch, but no part in the play
+	Absent            []string          // hosts beside Hosts that are known to be away: they have no part, and count against FailureBudget
+	Serial            []string          // batch sizes as written: "2", "30%"; empty: one batch of all
+	Canaries          []string          // those of Hosts that come first, in batches of their own
+	Spread            map[string]string // the group (a rack, a zone) of each host: no batch has two hosts of one; hosts without a group are free
+	MaxFailPercentage *float64          // of a batch; nil: not set
+	FailureBudget     string            // how many hosts may fail over the whole play: "3", "5%" of all; empty: not set
 	AnyErrorsFatal    bool
 	ForceHandlers     bool
 	Rollback          Scope
-	Sections          [][]*Node
-	Handlers          []*Node // in the order they run; Done names them by index
+	// Facts come first in every batch, for what the gates need to know; then Before. After and Soak follow the sections.
+	Facts               []*Node
+	Before, After, Soak []*Node // gates
+	Sections            [][]*Node
+	Handlers            []*Node // in the order they run; Done names them by index
 }
 
-// Batches cuts hosts by the sizes of serial: each size once, the last for all that remain. A percentage is of all hosts,
-// rounded down, and at least one host; a size of zero or less takes all that remain.
-func Batches(hosts, serial []string) ([][]string, error) {
-	sizes := make([]int, len(serial))
-	for i, s := range serial {
-		n, err := Share(s, len(hosts))
-		if err != nil {
-			return nil, err
-		}
-		sizes[i] = n
-	}
-	var batches [][]string
-	for i, left := 0, hosts; len(left) > 0; i++ {
-		n := len(left)
-		if len(sizes) > 0 {
-			if size := sizes[min(i, len(sizes)-1)]; size > 0 {
-				n = min(size, n)
-			}
-		}
-		batches = append(batches, left[:n])
-		left = left[n:]
-	}
-	return batches, nil
-}
-
-// Share is the number that s ("3" or "30%") means out of total. A percentage gives at least one.
-func Share(s string, total int) (int, error) {
-	s = strings.TrimSpace(s)
-	if p, ok := strings.CutSuffix(s, "%"); ok {
-		f, err := strconv.ParseFloat(strings.TrimSpace(p), 64)
-		if err != nil {
-			return 0, fmt.Errorf("cannot use %q as a share of hosts: it is neither a number nor a percentage", s)
-		}
-		return max(int(f/100*float64(total)), 1), nil
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		return 0, fmt.Errorf("cannot use %q as a share of hosts: it is neither a number nor a percentage", s)
-	}
-	return n, nil
-}
+// gated tells whether there is a gate.
+func (p *Play) gated() bool { return len(p.Before)+len(p.After)+len(p.Soak) > 0 }

@@ -1,9 +1,9 @@
 package machine
 
-// Input is something that happened: Begin, Done, Included, EndBatch, EndPlayEarly, ClearErrors, Undone, Cancel.
+// Input is something that happened: Begin, Done, Included, EndBatch, EndPlayEarly, ClearErrors, Soaked, Undone, Cancel.
 type Input interface{ input() }
 
-// Output is something to be carried out: StartBatch, Run, Undo, Commit, EndPlay.
+// Output is something to be carried out: StartBatch, Run, Soak, Halt, Undo, Commit, EndPlay.
 type Output interface{ output() }
 
 // Outcome is how a task ended on a host, as far as deciding is concerned.
@@ -40,6 +40,8 @@ type (
 	EndPlayEarly struct{}
 	// ClearErrors is meta: clear_host_errors.
 	ClearErrors struct{}
+	// Soaked answers a Soak: the next round may begin, or the soak time is Over.
+	Soaked struct{ Over bool }
 	// Undone is a host's answer to an Undo.
 	Undone struct{ Host string }
 	// Cancel stops the play after the running task, undoing nothing.
@@ -52,6 +54,7 @@ type (
 	StartBatch struct {
 		Number, Of int // from 1
 		Hosts      []string
+		Canary     bool
 	}
 	// Run wants a task carried out on hosts, and a Done from each. Handler is the task's index in Play.Handlers, else -1.
 	// For lists every host that the result is for: with run_once more than Hosts.
@@ -60,6 +63,19 @@ type (
 		Hosts   []string
 		For     []string
 		Handler int
+		Gate    Gate // "" when the task is none
+		Round   int  // of the soak gates, from 1; 0 for other tasks
+	}
+	// Soak wants a Soaked when the next round of the soak gates is due; the first one is due at once.
+	Soak struct {
+		Round int // from 1
+		Hosts []string
+	}
+	// Halt says why there is no further batch, before what follows from that. Failed of all Hosts count against the Budget.
+	Halt struct {
+		Cause         Cause
+		Failed, Hosts int
+		Budget        string // FailureBudget as written
 	}
 	// Undo wants what the hosts have not committed taken back, and an Undone from each.
 	Undo struct{ Hosts []string }
@@ -81,11 +97,14 @@ func (AddHandlers) input()  {}
 func (EndBatch) input()     {}
 func (EndPlayEarly) input() {}
 func (ClearErrors) input()  {}
+func (Soaked) input()       {}
 func (Undone) input()       {}
 func (Cancel) input()       {}
 
 func (StartBatch) output() {}
 func (Run) output()        {}
+func (Soak) output()       {}
+func (Halt) output()       {}
 func (Undo) output()       {}
 func (Commit) output()     {}
 func (EndPlay) output()    {}

@@ -23,6 +23,9 @@ type Line struct {
 	Batch int   `json:"batch,omitempty"` // from 1
 	Since int64 `json:"since,omitempty"`
 
+	// Passed: the batch of these hosts is over, and what they did is committed.
+	Passed []string `json:"passed,omitempty"`
+
 	// Answer: a task is done on a host, or with run_once for all hosts of the batch.
 	*Answer
 
@@ -119,7 +122,14 @@ type Record struct {
 	Orders  map[int][]string // by play
 	Batches map[Batch]int64  // Since of the batches that have begun
 	Answers map[Place]Answer
-	LastNo  int64 // the highest number of a task
+	Passed  map[HostOf]bool // hosts whose batch is over
+	LastNo  int64           // the highest number of a task
+}
+
+// HostOf names a host in a play of a run.
+type HostOf struct {
+	Play int
+	Host string
 }
 
 // Batch names a batch of a run.
@@ -157,21 +167,16 @@ func (s *Store) Record(id string) (*Record, error) {
 }
 
 func newRecord() *Record {
-	return &Record{Orders: map[int][]string{}, Batches: map[Batch]int64{}, Answers: map[Place]Answer{}}
+	return &Record{Orders: map[int][]string{}, Batches: map[Batch]int64{}, Answers: map[Place]Answer{}, Passed: map[HostOf]bool{}}
 }
 
 // recording puts the lines of a run together.
 type recording struct {
 	*Record
-	out map[hostOf]bool // hosts that have failed for good since the last resume: what they did after it was cleaning up
+	out map[HostOf]bool // hosts that have failed for good since the last resume: what they did after it was cleaning up
 }
 
-type hostOf struct {
-	play int
-	host string
-}
-
-func newRecording() *recording { return &recording{newRecord(), map[hostOf]bool{}} }
+func newRecording() *recording { return &recording{newRecord(), map[HostOf]bool{}} }
 
 func (r *recording) add(l Line) {
 	switch {
@@ -181,6 +186,10 @@ func (r *recording) add(l Line) {
 		r.Orders[l.Play] = l.Order
 	case l.Undone != nil:
 		r.undone(l.Undone, l.Since)
+	case l.Passed != nil:
+		for _, h := range l.Passed {
+			r.Passed[HostOf{l.Play, h}] = true
+		}
 	case l.Answer != nil:
 		r.answer(l)
 	case l.Batch > 0:
@@ -191,7 +200,7 @@ func (r *recording) add(l Line) {
 
 func (r *recording) answer(l Line) {
 	r.LastNo = max(r.LastNo, l.TaskNo)
-	if r.out[hostOf{l.Play, l.Host}] {
+	if r.out[HostOf{l.Play, l.Host}] {
 		return
 	}
 	p := Place{Play: l.Play, Key: l.Key}
@@ -201,7 +210,7 @@ func (r *recording) answer(l Line) {
 	if len(l.Final) > 0 {
 		delete(r.Answers, p)
 		for _, h := range l.Final {
-			r.out[hostOf{l.Play, h}] = true
+			r.out[HostOf{l.Play, h}] = true
 		}
 		return
 	}
@@ -209,6 +218,11 @@ func (r *recording) answer(l Line) {
 }
 
 func (r *recording) undone(hosts []string, since int64) {
+	for h := range r.Passed {
+		if slices.Contains(hosts, h.Host) {
+			delete(r.Passed, h)
+		}
+	}
 	for p, a := range r.Answers {
 		if a.TaskNo >= since && (slices.Contains(hosts, p.Host) || slices.Contains(hosts, a.By)) {
 			delete(r.Answers, p)

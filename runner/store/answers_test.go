@@ -30,6 +30,7 @@ func TestRecord(t *testing.T) {
 		"undone from a task on":                {[]Line{answer("a", "1", 1), answer("a", "2", 2), answer("b", "2", 2), {Undone: []string{"a"}, Since: 2}}, []string{"a 1", "b 2"}},
 		"undone, and done again":               {[]Line{answer("a", "1", 1), {Undone: []string{"a"}}, {Resumed: true}, answer("a", "1", 2)}, []string{"a 1"}},
 		"run_once goes with the host that did": {[]Line{onceAnswer("a", "1", 1), onceAnswer("b", "2", 2), {Undone: []string{"a"}}}, []string{" 2"}},
+		"undone before it passed":              {[]Line{answer("a", "1", 1), {Passed: []string{"a"}}, {Undone: []string{"a"}, Since: 1}}, nil},
 		"a failed run_once is everybody's":     {[]Line{answer("", "1", 1, "a", "b"), answer("b", "always", 2)}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
