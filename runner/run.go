@@ -46,6 +46,8 @@ type Options struct {
 	Sink     event.Sink
 	Mask     *event.Mask
 	Version  string
+
+	books []*playbooks.Playbook // of Playbooks, read
 }
 
 // Exit codes are those of ansible-playbook, which has no degraded state.
@@ -113,6 +115,7 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 	if err := checkHosts(o, books); err != nil {
 		return Summary{Exit: ExitError}, err
 	}
+	o.books = books
 	r, err := begin(o)
 	if err != nil {
 		return Summary{Exit: ExitError}, err
@@ -175,7 +178,11 @@ func begin(o Options) (*run, error) {
 	r.mask.Add(string(o.Login.Password), string(o.Login.BecomePassword))
 	sinks := event.Sinks{o.Sink}
 	if o.Store != nil {
-		rec, err := o.Store.Create(r.meta())
+		meta := r.meta()
+		if err := o.describe(&meta); err != nil {
+			return nil, err
+		}
+		rec, err := o.Store.Create(meta)
 		if err != nil {
 			return nil, err
 		}
@@ -203,7 +210,7 @@ func (r *run) meta() store.Meta {
 		sources = append(sources, s)
 	}
 	return store.Meta{ID: r.id, State: store.Running, Started: r.started, Playbooks: r.o.Playbooks, Inventory: sources, Limit: r.o.Limit,
-		Check: r.o.Check, User: userName(), Bastion: hostName(), PID: pid, Version: r.o.Version}
+		Check: r.o.Check, User: userName(), Bastion: hostName(), Version: r.o.Version}
 }
 
 // used records an identity before its journal is opened on a host.
@@ -253,6 +260,7 @@ func (r *run) end(err error) (Summary, error) {
 	r.emit(event.Event{Kind: event.RunEnd, Run: r.id, Exit: &s.Exit, Seconds: time.Since(r.started).Seconds(), Message: r.advice(s),
 		Wire: &event.Wire{FramesOut: s.Stats.FramesOut, FramesIn: s.Stats.FramesIn, BytesOut: s.Stats.BytesOut, BytesIn: s.Stats.BytesIn}})
 	if r.record != nil {
+		r.record.SetFiles(r.o.files())
 		err = errors.Join(err, r.record.Close(r.state(s), s.Exit, time.Now()))
 	}
 	return s, err
