@@ -92,8 +92,13 @@ func Fold(events []event.Event, plan []Play, over bool) *History {
 	return h
 }
 
-// History reads the events of a run.
-func (s *Store) History(m Meta) (*History, error) {
+// EventReader gives the events of a run, in order.
+type EventReader interface {
+	Events(id string, to event.Sink) error
+}
+
+// HistoryOf reads the events of a run.
+func HistoryOf(s EventReader, m Meta) (*History, error) {
 	h := &History{}
 	if err := s.Events(m.ID, h); err != nil {
 		return nil, err

@@ -22,9 +22,19 @@ const openAge = 30 * 24 * time.Hour
 // Pruning says which runs are forgotten: those older than Age, and those beyond the newest Keep. Zero sets no limit. A run that is running stays, and so
 // does one that may have left changes on hosts as long as they can be taken back.
 type Pruning struct {
-	Age    time.Duration
-	Keep   int
-	DryRun bool // only say which
+	Age  time.Duration
+	Keep int
+}
+
+// Chooses are those of runs, the newest first, that are forgotten.
+func (p Pruning) Chooses(runs []Meta, now time.Time) []Meta {
+	var gone []Meta
+	for newer, m := range runs {
+		if p.forgets(m, newer, now) {
+			gone = append(gone, m)
+		}
+	}
+	return gone
 }
 
 // forgets tells whether a run goes; newer is how many are newer.
@@ -46,30 +56,16 @@ func (m Meta) mustStay(age time.Duration) bool {
 // prunedPrefix begins the name of a run that is being removed: from the renaming on it is gone for everybody.
 const prunedPrefix = ".pruned-"
 
-// Prune forgets runs and says which. Two processes may prune at the same time. What an earlier one left half removed is removed too.
-func (s *Store) Prune(p Pruning, now time.Time) ([]Meta, error) {
-	runs, err := s.List()
-	if err != nil {
-		return nil, err
-	}
-	var gone []Meta
+// Remove forgets runs. Two processes may do so at the same time. What an earlier one left half removed is removed too.
+func (s *Store) Remove(ids ...string) error {
 	var errs []error
-	for i, m := range runs {
-		if !p.forgets(m, i, now) {
-			continue
-		}
-		gone = append(gone, m)
-		if !p.DryRun {
-			errs = append(errs, s.hide(m.ID))
-		}
+	for _, id := range ids {
+		errs = append(errs, s.hide(id))
 	}
-	if !p.DryRun {
-		errs = append(errs, s.sweep())
+	if err := errors.Join(append(errs, s.sweep())...); err != nil {
+		return fmt.Errorf("cannot forget runs: %w", err)
 	}
-	if err := errors.Join(errs...); err != nil {
-		return gone, fmt.Errorf("cannot forget runs: %w", err)
-	}
-	return gone, nil
+	return nil
 }
 
 func (s *Store) hide(id string) error {
