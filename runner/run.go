@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -204,7 +205,7 @@ func begin(o Options) (*run, error) {
 func (r *run) meta() store.Meta {
 	var sources []string
 	for _, s := range r.o.Sources {
-		if abs, err := filepath.Abs(s); err == nil {
+		if abs, err := filepath.Abs(s); err == nil && !strings.Contains(s, ",") { // which is a list of hosts
 			s = abs
 		}
 		sources = append(sources, s)

@@ -79,7 +79,7 @@ func usedVars(uses []vars.Use, how usage) []event.Var {
 			continue
 		}
 		v := event.Var{Name: u.Name, From: u.From, Undefined: !u.Defined()}
-		if u.Pos.Known() {
+		if u.Pos.File != "" {
 			v.Where = u.Pos.String()
 		}
 		switch {

@@ -90,6 +90,6 @@ func newRootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		Version:       programVersion(),
 	}
-	root.AddCommand(newRunCommand(), newRollbackCommand(), newRunsCommand(), newPlaybooksCommand(), newInventoryCommand(), newLabCommand())
+	root.AddCommand(newRunCommand(), newRollbackCommand(), newRunsCommand(), newExplainCommand(), newPlaybooksCommand(), newInventoryCommand(), newLabCommand())
 	return root
 }

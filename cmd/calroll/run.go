@@ -135,6 +135,9 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 	o.Sink = sink
 	summary, err := runner.Run(cmd.Context(), o)
 	done()
+	if _, old := prune(keptByDefault, false); old != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "[WARNING]: %v\n", old)
+	}
 	if summary.Exit != runner.ExitOK || err != nil {
 		return exitError{summary.Exit, err}
 	}
