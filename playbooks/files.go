@@ -15,6 +15,7 @@ const CatalogPrefix = "calroll:"
 // Files reads what playbooks refer to by name, on disk or in the embedded catalogue. The zero value knows the disk alone.
 type Files struct {
 	Catalog fs.FS // a folder for each playbook, with playbook.yml in it; may be nil
+	Sums    *Sums // takes the hash of every file that ReadFile reads; may be nil
 }
 
 // embedded is the name below Catalog, if name is one of the catalogue's.
@@ -25,6 +26,14 @@ func (f Files) embedded(name string) (string, bool) {
 
 // ReadFile is the content of a file.
 func (f Files) ReadFile(name string) ([]byte, error) {
+	content, err := f.readFile(name)
+	if err == nil {
+		f.Sums.add(name, content)
+	}
+	return content, err
+}
+
+func (f Files) readFile(name string) ([]byte, error) {
 	inside, ok := f.embedded(name)
 	switch {
 	case !ok:

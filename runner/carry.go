@@ -84,6 +84,10 @@ func (r *run) play(ctx context.Context, def *playbooks.Play) (machine.EndPlay, e
 	}
 	inOrder = p.resumeOrder(inOrder)
 	p.note(store.Line{Play: p.index, Order: inOrder})
+	if r.record != nil {
+		r.record.SetFiles(r.o.files()) // those that earlier plays have included are among them now
+	}
+	r.emit(event.Event{Kind: event.PlayHosts, Play: def.Title(), Hosts: p.all})
 	if p.machine, err = p.newMachine(inOrder); err != nil {
 		return machine.EndPlay{}, err
 	}

@@ -189,7 +189,7 @@ func (c *call) prepareItem(ctx context.Context, s itemScope) *prepared {
 }
 
 func (p *prepared) labelled(r result) result {
-	r.loop, r.label = p.loop, p.label
+	r.loop, r.label, r.scope = p.loop, p.label, p.scope
 	return r
 }
 
@@ -245,6 +245,7 @@ func (c *call) event(kind event.Kind, r result) event.Event {
 	if e.Status == event.Failed && c.set.ignoreErrors {
 		e.Status = event.Ignored
 	}
+	c.explain(&e, r)
 	if c.set.noLog {
 		e.Diff, e.Label, e.Hint, e.Table = nil, nil, "", nil
 		e.Result = map[string]any{"censored": "the output has been hidden due to the fact that 'no_log: true' was specified for this result", "changed": r.Changed}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/calroll/calroll/playbooks"
 	"github.com/calroll/calroll/playbooks/expr"
@@ -210,6 +211,7 @@ func (p *play) onHost(ctx context.Context, r *ref, h *host, number int64) outcom
 	ctx, cancel := p.limit.on(ctx)
 	defer cancel()
 	p.emit(event.Event{Kind: event.HostStart, Host: h.name, TaskNo: number})
+	began := time.Now()
 	c := &call{play: p, task: r.task, extra: r.extra, host: h, number: number, scope: p.scope(r, h.name)}
 	o := outcome{host: h}
 	if err := context.Cause(ctx); errors.As(err, new(*timeLimit)) {
@@ -219,12 +221,12 @@ func (p *play) onHost(ctx context.Context, r *ref, h *host, number int64) outcom
 	}
 	o.hidden = c.set.noLog
 	o.ignored = o.result.Failed && (c.set.ignoreErrors && !o.result.unreachable() || c.set.ignoreUnreachable && o.result.unreachable())
-	p.show(c, &o)
+	p.show(c, &o, time.Since(began))
 	return o
 }
 
 // show emits how the task ended on the host, and counts it.
-func (p *play) show(c *call, o *outcome) {
+func (p *play) show(c *call, o *outcome, took time.Duration) {
 	if o.result.include != nil || len(o.result.includes) > 0 {
 		return // bringIn counts it
 	}
@@ -232,7 +234,7 @@ func (p *play) show(c *call, o *outcome) {
 		return
 	}
 	e := c.event(event.HostDone, o.result)
-	e.TaskNo, e.Loop = c.number, c.task.Loop != nil && o.result.more["results"] != nil
+	e.TaskNo, e.Seconds, e.Loop = c.number, took.Seconds(), c.task.Loop != nil && o.result.more["results"] != nil
 	if e.Loop {
 		e.Diff = nil // the items have shown theirs
 		delete(e.Result, "results")
@@ -243,11 +245,11 @@ func (p *play) show(c *call, o *outcome) {
 	for _, w := range o.result.Warnings {
 		p.emit(event.Event{Kind: event.Warning, Host: o.host.name, Message: w})
 	}
-	p.emit(e)
 	status := e.Status
 	if status == event.Failed && p.machine.Rescuable(o.host.name) {
-		status = event.Rescued
+		status, e.Rescued = event.Rescued, true
 	}
+	p.emit(e)
 	p.count(o.host.name, status, o.result.Changed)
 }
 
@@ -288,10 +290,12 @@ func (p *play) apply(r *ref, want machine.Run, outcomes []outcome) {
 
 func (p *play) applyTo(name string, t *playbooks.Task, o outcome) {
 	hv := p.world.Host(name)
+	hv.WrittenBy(writer(t))
 	for _, r := range o.result.each() {
 		hv := hv
 		if r.delegateFacts {
 			hv = p.world.Host(r.via)
+			hv.WrittenBy(writer(t))
 		}
 		if r.keep {
 			hv.AddFacts(r.facts)

@@ -22,6 +22,28 @@ type Resumption struct {
 	Record *store.Record
 	// Recheck runs again what was done, so that it holds; what it had notified stays notified.
 	Recheck bool
+	// AcceptChanges goes on although the run was made from something else than there is now.
+	AcceptChanges bool
+}
+
+// unchanged errs when what the run was made from has changed since: then its record may tell of other tasks. Files that the run has included are read
+// when their turn comes, so only those are compared that both know.
+func (s *Resumption) unchanged(now store.Inputs) error {
+	if s.AcceptChanges {
+		return nil
+	}
+	then := s.Run.Inputs
+	text := ""
+	for _, c := range store.Changes(then, now) {
+		if c.What == store.ChangedFile && (then.Files[c.Name] == "" || now.Files[c.Name] == "") {
+			continue
+		}
+		text += fmt.Sprintf("\n  %s %s: was %s, is %s", c.What, c.Name, c.Is[0], c.Is[1])
+	}
+	if text == "" {
+		return nil
+	}
+	return fmt.Errorf("cannot go on with run %s: what it was made from has changed%s\n  hint: --accept-changes goes on all the same; a task that stands elsewhere now, or is called otherwise, is done once more", s.Run.ID, text)
 }
 
 // place is where a host stands before a task. Each call of it is a further visit.

@@ -8,6 +8,7 @@ import (
 	"github.com/calroll/calroll/playbooks/expr"
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/playbooks/value"
+	"github.com/calroll/calroll/playbooks/vars"
 	"github.com/calroll/calroll/runner/action"
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/tasks"
@@ -35,6 +36,7 @@ type result struct {
 	items         []result // of a loop
 	pos           source.Pos
 	hint          string
+	scope         *vars.Scope // with the item, for one item of a loop
 }
 
 // inclusion is what an include task brings in.

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,19 +24,25 @@ type RollbackOptions struct {
 	Force bool
 }
 
-// Rollback takes a stored run back on every host it worked on. o needs Inventory, Loader, Env, Login, Carried and the sinks; the hosts' own
+// Rollback takes a stored run back on every host it worked on, and records with the run what came of it when o has a Store. o needs Inventory, Loader, Env, Login, Carried and the sinks; the hosts' own
 // journals say what is there to be undone.
-func Rollback(ctx context.Context, o Options, rb RollbackOptions) (Summary, error) {
+func Rollback(ctx context.Context, o Options, rb RollbackOptions) (s Summary, err error) {
 	hosts, err := rollbackHosts(o.Inventory, rb)
 	if err != nil {
 		return Summary{Exit: ExitError}, err
 	}
+	recorded := o.Store
 	o.Store = nil
 	r, err := begin(o)
 	if err != nil {
 		return Summary{Exit: ExitError}, err
 	}
 	defer r.fleet.close()
+	done, err := r.alsoRecorded(recorded, rb.Run.ID)
+	if err != nil {
+		return Summary{Exit: ExitError}, err
+	}
+	defer func() { err = errors.Join(err, done()) }()
 	r.id, r.fleet.run = rb.Run.ID, ""
 	if err := r.worked(rb.Run.Identities, hosts); err != nil {
 		return r.end(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -52,6 +53,8 @@ type Options struct {
 	Command store.Command
 	// Resume is the run to go on with; nil begins a new one.
 	Resume *Resumption
+
+	books []*playbooks.Playbook // of Playbooks, read
 }
 
 // Exit codes are those of ansible-playbook, which has no degraded state.
@@ -125,6 +128,7 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 	if err := checkHosts(o, books); err != nil {
 		return Summary{Exit: ExitError}, err
 	}
+	o.books = books
 	r, err := begin(o)
 	if err != nil {
 		return Summary{Exit: ExitError}, err
@@ -217,25 +221,31 @@ func begin(o Options) (*run, error) {
 
 // openRecord begins to record the run, or goes on.
 func (r *run) openRecord() (*store.Run, error) {
-	if r.resumed == nil {
-		return r.o.Store.Create(r.meta())
-	}
 	m := r.meta()
+	if err := r.o.describe(&m); err != nil {
+		return nil, err
+	}
+	if r.resumed == nil {
+		return r.o.Store.Create(m)
+	}
+	if err := r.resumed.unchanged(m.Inputs); err != nil {
+		return nil, err
+	}
 	m.Command = r.resumed.Run.Command
 	m.Started, m.Identities = r.resumed.Run.Started, r.resumed.Run.Identities
-	return r.o.Store.Reopen(m)
+	return r.o.Store.Resume(m)
 }
 
 func (r *run) meta() store.Meta {
 	var sources []string
 	for _, s := range r.o.Sources {
-		if abs, err := filepath.Abs(s); err == nil {
+		if abs, err := filepath.Abs(s); err == nil && !strings.Contains(s, ",") { // which is a list of hosts
 			s = abs
 		}
 		sources = append(sources, s)
 	}
 	return store.Meta{ID: r.id, State: store.Running, Started: r.started, Playbooks: r.o.Playbooks, Inventory: sources, Limit: r.o.Limit,
-		Check: r.o.Check, User: userName(), Bastion: hostName(), PID: pid, Version: r.o.Version, Command: r.o.Command}
+		Check: r.o.Check, User: userName(), Bastion: hostName(), Version: r.o.Version, Command: r.o.Command}
 }
 
 // used records an identity before its journal is opened on a host.
@@ -292,6 +302,7 @@ func (r *run) end(err error) (Summary, error) {
 	r.emit(event.Event{Kind: event.RunEnd, Run: r.id, Exit: &s.Exit, Seconds: time.Since(r.started).Seconds(), Message: r.advice(s),
 		Wire: &event.Wire{FramesOut: s.Stats.FramesOut, FramesIn: s.Stats.FramesIn, BytesOut: s.Stats.BytesOut, BytesIn: s.Stats.BytesIn}})
 	if r.record != nil {
+		r.record.SetFiles(r.o.files())
 		err = errors.Join(err, r.record.Close(r.state(s), s.Exit, time.Now()))
 	}
 	return s, err

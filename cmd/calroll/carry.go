@@ -87,7 +87,7 @@ func newEnv(dir string, inv *inventory.Inventory) *expr.Env {
 // newLoader reads playbooks from disk and from the catalogue.
 func newLoader(env *expr.Env, rolesPath []string) *playbooks.Loader {
 	all := hostModules().Merge(cluster.Modules(), action.Modules())
-	return &playbooks.Loader{Files: playbooks.Files{Catalog: catalog.FS()}, RolesPath: rolesPath, Modules: playbooks.ModuleSet(all),
+	return &playbooks.Loader{Files: playbooks.Files{Catalog: catalog.FS(), Sums: &playbooks.Sums{}}, RolesPath: rolesPath, Modules: playbooks.ModuleSet(all),
 		CheckTemplate: env.Check, CheckCondition: env.CheckCondition}
 }
 

@@ -93,6 +93,6 @@ func newRootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		Version:       programVersion(),
 	}
-	root.AddCommand(newRunCommand(), newResumeCommand(), newRollbackCommand(), newRunsCommand(), newPlaybooksCommand(), newInventoryCommand(), newLabCommand())
+	root.AddCommand(newRunCommand(), newResumeCommand(), newRollbackCommand(), newRunsCommand(), newExplainCommand(), newPlaybooksCommand(), newInventoryCommand(), newLabCommand())
 	return root
 }

@@ -19,7 +19,7 @@ import (
 
 func newResumeCommand() *cobra.Command {
 	f := &runFlags{}
-	var recheck bool
+	var how runner.Resumption
 	cmd := &cobra.Command{
 		Use:   "resume RUN",
 		Short: "Go on with a run that failed, was stopped or was killed",
@@ -27,14 +27,15 @@ func newResumeCommand() *cobra.Command {
 			"notified handlers are there as if the run had never stopped. Hosts that failed, were lost or were taken back begin where they\n" +
 			"have to. The flags are those of the run; a flag given here wins. Values of --extra-vars are not stored: give them again.",
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return f.resume(cmd, args[0], recheck) },
+		RunE: func(cmd *cobra.Command, args []string) error { return f.resume(cmd, args[0], how) },
 	}
 	f.add(cmd)
-	cmd.Flags().BoolVar(&recheck, "recheck", false, "run again what was done too, to see that it still holds")
+	cmd.Flags().BoolVar(&how.AcceptChanges, "accept-changes", false, "go on although playbooks, inventory or variables have changed")
+	cmd.Flags().BoolVar(&how.Recheck, "recheck", false, "run again what was done too, to see that it still holds")
 	return cmd
 }
 
-func (f *runFlags) resume(cmd *cobra.Command, id string, recheck bool) error {
+func (f *runFlags) resume(cmd *cobra.Command, id string, how runner.Resumption) error {
 	s, err := openStore()
 	if err != nil {
 		return err
@@ -43,8 +44,11 @@ func (f *runFlags) resume(cmd *cobra.Command, id string, recheck bool) error {
 	if err != nil {
 		return err
 	}
-	if meta.Check {
+	switch {
+	case meta.Check:
 		return fmt.Errorf("cannot go on with run %s: it was a check, and changed nothing", meta.ID)
+	case meta.State == store.Running && !meta.Elsewhere():
+		return fmt.Errorf("cannot go on with run %s: it is still running, as process %d", meta.ID, meta.PID)
 	}
 	if err := f.as(cmd, meta); err != nil {
 		return fmt.Errorf("cannot go on with run %s: %w", meta.ID, err)
@@ -53,11 +57,11 @@ func (f *runFlags) resume(cmd *cobra.Command, id string, recheck bool) error {
 	if err != nil {
 		return err
 	}
-	record, err := s.Record(meta.ID)
-	if err != nil {
+	how.Run = meta
+	if how.Record, err = s.Record(meta.ID); err != nil {
 		return err
 	}
-	o.Store, o.Resume = s, &runner.Resumption{Run: meta, Record: record, Recheck: recheck}
+	o.Store, o.Resume = s, &how
 	return f.carryOut(cmd, o)
 }
 
@@ -78,7 +82,7 @@ func (f *runFlags) as(cmd *cobra.Command, meta store.Meta) error {
 			f.extra[i] = "@" + absolute(file)
 		}
 	}
-	if dir := meta.Command.Dir; dir != "" {
+	if dir := meta.Dir; dir != "" {
 		if err := os.Chdir(dir); err != nil {
 			return fmt.Errorf("the folder it was started in: %w", err)
 		}
@@ -132,7 +136,6 @@ var notStored = []string{extraFlag, "output", "verbose", "list-tasks", "list-tag
 // command is how the run was asked for.
 func (f *runFlags) command(cmd *cobra.Command) store.Command {
 	c := store.Command{Flags: map[string][]string{}}
-	c.Dir, _ = os.Getwd() // without it names stay relative to where a resume is started
 	cmd.Flags().Visit(func(fl *pflag.Flag) {
 		switch list, isList := fl.Value.(pflag.SliceValue); {
 		case slices.Contains(notStored, fl.Name):

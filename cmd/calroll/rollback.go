@@ -47,7 +47,7 @@ func rollback(cmd *cobra.Command, f *connectFlags, id string, force bool, output
 	if err != nil {
 		return err
 	}
-	o.Sink = sink
+	o.Sink, o.Store = sink, s
 	summary, err := runner.Rollback(cmd.Context(), o, runner.RollbackOptions{Run: meta, Limit: f.limit, Force: force})
 	done()
 	if summary.Exit != runner.ExitOK || err != nil {

@@ -162,6 +162,9 @@ func (f *runFlags) carryOut(cmd *cobra.Command, o runner.Options) error {
 	o.Sink, o.Ask = sink, asker(cmd)
 	summary, err := runner.Run(ctx, o)
 	done()
+	if _, old := prune(keptByDefault, false); old != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "[WARNING]: %v\n", old)
+	}
 	if summary.Exit != runner.ExitOK || err != nil {
 		return exitError{summary.Exit, err}
 	}

@@ -31,6 +31,8 @@ type layer struct {
 	dict *value.Dict
 	vars *value.Vars
 	data bool // the values came from hosts at run time
+	// writers are the tasks that set the values, where they are known.
+	writers map[string]Writer
 }
 
 func (l layer) get(name string) (any, bool) {
@@ -50,6 +52,8 @@ type Scope struct {
 	known  map[string]answer
 	busy   map[string]bool // names being rendered, for loops among them
 	err    error           // the layers could not be read
+	of     *Scope          // what With made this of
+	made   []*Scope        // what With made of this
 }
 
 type answer struct {
@@ -106,8 +110,14 @@ func (s *Scope) addInventory() {
 }
 
 func (s *Scope) addAnswers() {
-	s.add("include_vars", s.host.included, nil)
-	s.addData("set_fact and register", s.host.registered)
+	s.addWritten(layer{name: "include_vars", dict: s.host.included, writers: s.host.includedBy})
+	s.addWritten(layer{name: "set_fact and register", dict: s.host.registered, data: true, writers: s.host.setBy})
+}
+
+func (s *Scope) addWritten(l layer) {
+	if l.dict.Len() > 0 {
+		s.layers = append(s.layers, l)
+	}
 }
 
 // Play is how a play's own keywords see variables: there is no host.
@@ -157,7 +167,8 @@ func (s *Scope) addData(name string, d *value.Dict) {
 func (s *Scope) With(name string, d *value.Dict) *Scope {
 	more := *s
 	more.layers = slices.Concat(s.layers, []layer{{name: name, dict: d}})
-	more.known, more.busy = nil, nil
+	more.known, more.busy, more.of, more.made = nil, nil, s, nil
+	s.made = append(s.made, &more)
 	return &more
 }
 
@@ -315,14 +326,14 @@ func (s *Scope) Origin(name string) expr.Origin {
 // Where tells which layer a variable comes from, and its place when it was written in a file.
 func (s *Scope) Where(name string) (title string, pos source.Pos, ok bool) {
 	if _, is := s.magic.get(s, name); is {
-		return "magic variables", noPlace, true
+		return ofMagic, noPlace, true
 	}
 	_, l, ok := s.raw(name)
-	if ok && l.vars != nil {
-		pos = l.vars.Pos(name)
-	}
-	return l.name, pos, ok
+	title, pos, _ = l.origin(name)
+	return title, pos, ok
 }
+
+const ofMagic = "magic variables"
 
 // Names are the names of all variables, each once.
 func (s *Scope) Names() []string {

@@ -90,7 +90,10 @@ type Host struct {
 	injected   *value.Dict // the same under ansible_<name>
 	included   *value.Dict // include_vars
 	registered *value.Dict // set_fact and register
-	base       []layer     // the inventory's, guarded by world.mu; nil until it is asked for
+	writer     Writer      // who sets variables now
+	includedBy map[string]Writer
+	setBy      map[string]Writer
+	base       []layer // the inventory's, guarded by world.mu; nil until it is asked for
 }
 
 // New makes a World.
@@ -164,14 +167,22 @@ func (h *Host) AddFacts(facts *value.Dict) {
 }
 
 // SetFacts sets variables as set_fact does.
-func (h *Host) SetFacts(d *value.Dict) { h.registered = laidOver(h.registered, d) }
+func (h *Host) SetFacts(d *value.Dict) {
+	h.registered = laidOver(h.registered, d)
+	h.setBy = h.wroteTo(h.setBy, "set_fact", d)
+}
 
 // IncludeVars sets variables as include_vars does.
-func (h *Host) IncludeVars(d *value.Dict) { h.included = laidOver(h.included, d) }
+func (h *Host) IncludeVars(d *value.Dict) {
+	h.included = laidOver(h.included, d)
+	h.includedBy = h.wroteTo(h.includedBy, "include_vars", d)
+}
 
 // Register keeps a task's result under a name.
 func (h *Host) Register(name string, result *value.Dict) {
-	h.registered = laidOver(h.registered, value.NewDict(name, result))
+	d := value.NewDict(name, result)
+	h.registered = laidOver(h.registered, d)
+	h.setBy = h.wroteTo(h.setBy, "registered", d)
 }
 
 // ClearFacts forgets what modules found out; what set_fact set and register keeps stays.

@@ -272,3 +272,45 @@ func inventory200(b *testing.B) *inventory.Inventory {
 	}
 	return inv
 }
+
+// TestUsedTellsWhatWasLookedUp: by the scope, by those round it and those made of it, with the task that set a variable, and with nothing rendered again.
+func TestUsedTellsWhatWasLookedUp(t *testing.T) {
+	w, _ := newWorld(t, "-- inv.yml --\nall:\n  hosts: {h: {url: \"http://{{ server }}/{{ item }}\", spare: 1}}\n-- group_vars/all.yml --\nserver: \"{{ answer.name }}\"\n")
+	w.StartPlay(vars.Play{})
+	h := w.Host("h")
+	h.WrittenBy(vars.Writer{Pos: source.Pos{File: "site.yml", Line: 4, Col: 7}, Secret: true})
+	h.Register("answer", value.NewDict("name", "s1"))
+	h.WrittenBy(vars.Writer{Pos: source.Pos{File: "site.yml", Line: 9, Col: 7}})
+	h.IncludeVars(value.NewDict("answer", "below what was registered"))
+	s := h.Task(vars.Task{})
+	first, second := s.With("loop variables", value.NewDict("item", "a")), s.With("loop variables", value.NewDict("item", "b"))
+	show(first, "url")
+	show(second, "url")
+	show(s, "groups")
+	show(s.With("registered", value.NewDict("r", 1)), "nosuch")
+	var got []string
+	for _, u := range first.Used() {
+		got = append(got, fmt.Sprintf("%s %q %v %v %v", u.Name, u.From, u.Pos.Line, u.Secret, u.Name != "groups" && u.Value != nil))
+	}
+	want := []string{`answer "registered" 4 true true`, `groups "magic variables" 0 false false`, `item "loop variables" 0 false true`,
+		`server "group_vars/all.yml" 1 false true`, `url "host h" 2 false true`}
+	for i := range got {
+		got[i] = strings.ReplaceAll(got[i], mustDir(t)+"/", "")
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	if v := first.Used()[4].Value; v != "http://s1/a" {
+		t.Errorf("url is %v for the first item", v)
+	}
+	if all := s.Used(); !slices.ContainsFunc(all, func(u vars.Use) bool { return u.Name == "nosuch" && !u.Defined() }) {
+		t.Errorf("the whole task has looked up nosuch too: %v", all)
+	}
+}
+
+func mustDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	must(t, err)
+	return dir
+}

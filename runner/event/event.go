@@ -19,8 +19,9 @@ type Kind string
 const (
 	RunStart   Kind = "run_start"
 	PlayStart  Kind = "play_start"
-	NoHosts    Kind = "no_hosts" // the play's pattern matched nothing
-	Absent     Kind = "absent"   // a host of the play is known to be away
+	PlayHosts  Kind = "play_hosts" // the play's hosts, in its order; printers show the batches instead
+	NoHosts    Kind = "no_hosts"   // the play's pattern matched nothing
+	Absent     Kind = "absent"     // a host of the play is known to be away
 	BatchStart Kind = "batch_start"
 	TaskStart  Kind = "task_start"
 	HostStart  Kind = "host_start" // the task begins on a host; only Live shows it
@@ -87,9 +88,27 @@ type Event struct {
 	Hint    string            `json:"hint,omitempty"`
 	Counts  map[string]Counts `json:"recap,omitempty"` // by host
 	Exit    *int              `json:"exit,omitempty"`
-	Seconds float64           `json:"seconds,omitempty"`
+	Seconds float64           `json:"seconds,omitempty"` // how long the task took on the host, or the run
 	Wire    *Wire             `json:"wire,omitempty"`
-	Pos     source.Pos        `json:"-"`
+
+	// Of a HostDone or ItemDone that failed, for those who want to know why.
+	Rescued bool   `json:"rescued,omitempty"` // a rescue section takes the failure
+	At      string `json:"at,omitempty"`      // file:line:col of the template or value that is to blame, when that is known
+	Vars    []Var  `json:"vars,omitempty"`    // the variables that the task has used
+	Login   string `json:"login,omitempty"`   // the command that logs in to the host
+
+	Pos source.Pos `json:"-"`
+}
+
+// Var is a variable that a task has used. Value is its value as JSON, cut when it is long; it is empty when there is none to show: Hidden
+// says that it is a secret, Undefined that the variable does not exist.
+type Var struct {
+	Name      string `json:"name"`
+	From      string `json:"from,omitempty"`  // the kind of place: "role defaults", "extra variables", a file of group_vars, ...
+	Where     string `json:"where,omitempty"` // file:line:col, when it was written in a file or set by a task
+	Value     string `json:"value,omitempty"`
+	Hidden    bool   `json:"hidden,omitempty"`
+	Undefined bool   `json:"undefined,omitempty"`
 }
 
 // Wire counts what crossed the connections of a run, in both directions, frame headers included.

@@ -131,8 +131,17 @@ func (s masking) Emit(e Event) {
 		diffs[i] = d
 	}
 	e.Diff = diffs
-	e.Table = s.mask.table(e.Table)
+	e.Table, e.Vars, e.Login = s.mask.table(e.Table), s.mask.vars(e.Vars), s.mask.Text(e.Login)
 	s.to.Emit(e)
+}
+
+func (m *Mask) vars(vs []Var) []Var {
+	var out []Var
+	for _, v := range vs {
+		v.Value = m.Text(v.Value)
+		out = append(out, v)
+	}
+	return out
 }
 
 // table is t with every cell masked.

@@ -74,29 +74,16 @@ func (r *Run) Keep(l Line) error {
 	return nil
 }
 
+// openAnswers opens the lines for appending. A torn last line, as a kill or a full disk leaves it, is cut off.
 func openAnswers(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, answersName), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := endLine(f); err != nil {
+	if err := cutTornLine(f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
-}
-
-// endLine gives a torn last line, as a kill or a full disk leaves it, its end: readers skip it then, and what is appended stays readable.
-func endLine(f *os.File) error {
-	st, err := f.Stat()
-	if err != nil || st.Size() == 0 {
-		return err
-	}
-	last := make([]byte, 1)
-	if _, err := f.ReadAt(last, st.Size()-1); err != nil || last[0] == '\n' {
-		return err
-	}
-	_, err = f.WriteString("\n")
-	return err
 }
 
 // closeAnswers ends the lines.

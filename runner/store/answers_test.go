@@ -96,7 +96,7 @@ func TestRecordOfAKilledRun(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := s.Reopen(r.Meta)
+	again, err := s.Resume(r.Meta)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,18 +5,26 @@
 //	<dir>/20261121-091502-7f3a/run.json       the Meta, replaced whole when it changes
 //	                           events.jsonl   the events as they were shown, appended
 //	                           answers.jsonl  what each task came to on each host, appended: a resume goes by it
+//	<dir>/key                                 the key of hashes of what may hold secrets
 //
 // The store is a hint, not the truth: what a run has altered and not taken back is known by the journals on the hosts. A rollback
 // finds in the store which hosts to ask, and as whom.
+//
+// What is asked of a run is answered from its Meta and its events alone: a History says where each host stands and which tasks took how long, a
+// Difference what two runs do not have in common. Whether a run is over is seen when it is read: one that says it is running while its process is
+// gone was killed, and nothing has to be written for that.
 package store
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,38 +38,86 @@ import (
 // State says how far a run got.
 type State string
 
-// The states. A run that is Running while its process is gone was killed.
+// The states. Killed is never written: it is what a run that is Running is read as when its process is gone from this machine.
 const (
 	Running    State = "running"
 	Passed     State = "passed"
 	Failed     State = "failed"
 	Canceled   State = "canceled"
 	RolledBack State = "rolled back"
+	Killed     State = "killed"
 )
 
 // Meta is what is known of a run as a whole.
 type Meta struct {
-	ID         string     `json:"id"`
-	State      State      `json:"state"`
-	Started    time.Time  `json:"started"`
-	Ended      *time.Time `json:"ended,omitempty"`
-	Exit       *int       `json:"exit,omitempty"`
-	Playbooks  []string   `json:"playbooks"`
-	Inventory  []string   `json:"inventory"` // sources, with absolute paths
-	Limit      string     `json:"limit,omitempty"`
-	Check      bool       `json:"check,omitempty"`
-	User       string     `json:"user"`
-	Bastion    string     `json:"bastion"`
-	PID        int        `json:"pid"`
-	Version    string     `json:"version"`
-	Command    Command    `json:"command,omitzero"`
-	Identities []Identity `json:"identities,omitempty"`
+	ID        string     `json:"id"`
+	State     State      `json:"state"`
+	Started   time.Time  `json:"started"`
+	Ended     *time.Time `json:"ended,omitempty"`
+	Exit      *int       `json:"exit,omitempty"`
+	Playbooks []string   `json:"playbooks"`
+	Inventory []string   `json:"inventory"`     // sources, with absolute paths
+	Dir       string     `json:"dir,omitempty"` // where it was started: names of files that are not absolute count from there
+	Limit     string     `json:"limit,omitempty"`
+	Tags      []string   `json:"tags,omitempty"`
+	SkipTags  []string   `json:"skip_tags,omitempty"`
+	Forks     int        `json:"forks,omitempty"`
+	Check     bool       `json:"check,omitempty"`
+	User      string     `json:"user"`
+	SudoUser  string     `json:"sudo_user,omitempty"` // who became User by sudo
+	From      string     `json:"from,omitempty"`      // the address from which that user is logged in to the bastion by ssh
+	Bastion   string     `json:"bastion"`
+	Process
+	Version    string            `json:"version"`
+	Command    Command           `json:"command,omitzero"`
+	Helpers    map[string]string `json:"helpers,omitempty"` // SHA-256 of the helper for each platform
+	Inputs     Inputs            `json:"inputs"`
+	Plan       []Play            `json:"plan,omitempty"`
+	Identities []Identity        `json:"identities,omitempty"`
+}
+
+// Inputs are what a run was made from, as hashes: two runs with equal Inputs were asked for the same. What may hold secrets is hashed with the key
+// of the store, so that nobody without the store can try out guesses.
+type Inputs struct {
+	Files     map[string]string `json:"files,omitempty"`      // SHA-256 of each playbook, role and template file that was read, by absolute name
+	Hosts     map[string]string `json:"hosts,omitempty"`      // of what the inventory says of each host, with its group_vars and host_vars; keyed
+	ExtraVars map[string]string `json:"extra_vars,omitempty"` // of each extra variable; keyed
+}
+
+// Play is a play as the run set out to do it.
+type Play struct {
+	Name    string   `json:"name"`
+	Where   string   `json:"where"`           // file:line:col
+	Pattern string   `json:"pattern"`         // as written
+	Hosts   []string `json:"hosts,omitempty"` // nil when the pattern has to be rendered
+	Serial  []string `json:"serial,omitempty"`
+}
+
+// Hosts are the hosts that the run was for or has worked on, sorted.
+func (m Meta) Hosts() []string {
+	all := map[string]bool{}
+	for _, p := range m.Plan {
+		for _, h := range p.Hosts {
+			all[h] = true
+		}
+	}
+	for _, id := range m.Identities {
+		all[id.Host] = true
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+// Took is how long the run has taken; ok is false when nobody knows.
+func (m Meta) Took() (took time.Duration, ok bool) {
+	if m.Ended == nil {
+		return 0, false
+	}
+	return m.Ended.Sub(m.Started), true
 }
 
 // Command is how a run was asked for, so that it can be gone on with in the same way. No value of a variable given on the command line is in it: it may be
 // a secret.
 type Command struct {
-	Dir   string              `json:"dir,omitempty"`   // where relative names of files begin
 	Flags map[string][]string `json:"flags,omitempty"` // those that were set, by name
 	Extra []string            `json:"extra,omitempty"` // names of variables that were given as values, sorted
 }
@@ -114,7 +170,7 @@ type Run struct {
 	buffer *bufio.Writer
 	sink   *event.JSON
 
-	mu     sync.Mutex // guards Identities; taken after saving
+	mu     sync.Mutex // guards Identities and Inputs; taken after saving
 	saving sync.Mutex // guards saved; held while the Meta is written
 	saved  int        // how many of Identities are on disk
 
@@ -128,36 +184,70 @@ func (s *Store) Create(m Meta) (*Run, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot record run %s: %w", m.ID, err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, eventsName), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	r, err := s.open(m)
+	if err != nil {
+		return nil, err
+	}
+	return r, r.save()
+}
+
+// Reopen goes on recording a run of the store. Its Meta is as Load gives it; what the caller alters in it is written by Used and Close, Leave writes
+// nothing of it. Who goes on with the run itself sets State and Process first.
+func (s *Store) Reopen(id string) (*Run, error) {
+	m, err := s.Load(id)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.open(m)
+	if err != nil {
+		return nil, err
+	}
+	r.saved = len(m.Identities)
+	return r, nil
+}
+
+// open opens a run's events for appending. A torn last line, as a killed run leaves it, is cut off.
+func (s *Store) open(m Meta) (*Run, error) {
+	dir := filepath.Join(s.dir, m.ID)
+	f, err := os.OpenFile(filepath.Join(dir, eventsName), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err == nil {
+		err = cutTornLine(f)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot record run %s: %w", m.ID, err)
 	}
 	r := &Run{Meta: m, dir: dir, events: f, buffer: bufio.NewWriter(f)}
 	r.sink = event.NewJSON(r.buffer)
-	return r, r.save()
+	return r, nil
 }
 
-// Reopen goes on recording a run, in the name of m: the process that does so now.
-func (s *Store) Reopen(m Meta) (*Run, error) {
-	dir := filepath.Join(s.dir, m.ID)
-	f, err := os.OpenFile(filepath.Join(dir, eventsName), os.O_RDWR|os.O_APPEND, 0o600)
-	if err == nil {
-		err = endLine(f)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot go on recording run %s: %w", m.ID, err)
-	}
+// Resume goes on with a run, in the name of m, which says who does so now.
+func (s *Store) Resume(m Meta) (*Run, error) {
 	m.State, m.Ended, m.Exit = Running, nil, nil
-	r := &Run{Meta: m, dir: dir, events: f, buffer: bufio.NewWriter(f)}
-	r.sink = event.NewJSON(r.buffer)
+	r, err := s.open(m)
+	if err != nil {
+		return nil, err
+	}
 	return r, errors.Join(r.save(), r.Keep(Line{Resumed: true}))
 }
 
-// Emit implements event.Sink. What belongs to a task is on its way to disk when the task ends.
+// cutTornLine ends a file after its last whole line.
+func cutTornLine(f *os.File) error {
+	text, err := io.ReadAll(f)
+	if end := bytes.LastIndexByte(text, '\n') + 1; err == nil && end < len(text) {
+		err = f.Truncate(int64(end))
+	}
+	return err
+}
+
+// Leave ends the recording and leaves the Meta as it is: what was added are events alone.
+func (r *Run) Leave() error { return errors.Join(r.sink.Err(), r.buffer.Flush(), r.events.Close()) }
+
+// Emit implements event.Sink. What belongs to a task is out of this process when the task ends, so that a kill does not lose it.
 func (r *Run) Emit(e event.Event) {
 	r.sink.Emit(e)
 	switch e.Kind {
-	case event.HostDone, event.UndoHost, event.Recap, event.RunEnd:
+	case event.BatchStart, event.TaskStart, event.HostDone, event.UndoStart, event.UndoHost, event.Commit, event.Recap, event.RunEnd:
 		_ = r.buffer.Flush() // Close reports it: the buffer keeps its first error
 	}
 }
@@ -185,12 +275,19 @@ func (r *Run) number(id Identity) int {
 	return len(r.Identities)
 }
 
+// SetFiles says which files have been read by now; they are written with the next that is.
+func (r *Run) SetFiles(sums map[string]string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Inputs.Files = sums
+}
+
 // Close ends the recording.
 func (r *Run) Close(state State, exit int, now time.Time) error {
 	r.saving.Lock()
 	defer r.saving.Unlock()
 	r.State, r.Exit, r.Ended = state, &exit, &now
-	return errors.Join(r.save(), r.closeAnswers(), r.sink.Err(), r.buffer.Flush(), r.events.Close())
+	return errors.Join(r.save(), r.closeAnswers(), r.Leave())
 }
 
 // save writes the Meta; r.saving is held.
@@ -243,6 +340,9 @@ func (s *Store) List() ([]Meta, error) {
 	}
 	var runs []Meta
 	for _, e := range slices.Backward(entries) {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue // being removed
+		}
 		if m, err := s.read(e.Name()); err == nil {
 			runs = append(runs, m)
 		}
@@ -282,7 +382,11 @@ func (s *Store) read(id string) (Meta, error) {
 	if err != nil {
 		return m, err
 	}
-	return m, json.Unmarshal(text, &m)
+	if err := json.Unmarshal(text, &m); err != nil {
+		return m, err
+	}
+	m.State = m.stateAt(here())
+	return m, nil
 }
 
 // Events gives a run's events to sink, in order. A torn line, as a killed run leaves it, is ignored.

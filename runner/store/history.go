@@ -1,0 +1,305 @@
+package store
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/calroll/calroll/runner/event"
+)
+
+// Standing is where a host stands in a run.
+type Standing string
+
+// The standings. A host has Passed when its batch has: what it did is there to stay.
+const (
+	HostWaiting  Standing = "not reached" // its batch, or its play, has not begun
+	HostWorking  Standing = "working"
+	HostPassed   Standing = "passed"
+	HostFailed   Standing = "failed"
+	HostLost     Standing = "lost"    // it could not be reached
+	HostStopped  Standing = "stopped" // nothing failed on it; the run ended, or its batch did, before the host was through
+	HostUndone   Standing = "undone"
+	HostHalfDone Standing = "not undone" // it was to be taken back, and something could not be
+)
+
+// Host is where a host stands, and what it did last.
+type Host struct {
+	Name    string       `json:"host"`
+	State   Standing     `json:"state"`
+	Since   time.Time    `json:"since"`
+	Play    string       `json:"play,omitempty"`
+	Batch   int          `json:"batch,omitempty"`
+	Batches int          `json:"batches,omitempty"`
+	Last    *Step        `json:"last,omitempty"`    // the last task that it did or failed at
+	Failure *Step        `json:"failure,omitempty"` // the task that it failed at for good, whatever it did afterwards to clean up
+	Undo    string       `json:"undo,omitempty"`    // what was said when it was taken back
+	Seconds float64      `json:"seconds"`           // spent in tasks
+	Counts  event.Counts `json:"recap"`
+}
+
+// Step is a task on a host: what was announced, and what came of it.
+type Step struct {
+	Task
+	Batch   int           `json:"batch,omitempty"`
+	Batches int           `json:"batches,omitempty"`
+	Event   event.Event   `json:"result"`
+	Items   []event.Event `json:"items,omitempty"` // of its loop, those that failed
+}
+
+// Task is a task of a run, once for every time it was started.
+type Task struct {
+	No      int64     `json:"task_no"`
+	Play    string    `json:"play"`
+	Name    string    `json:"task"`
+	Action  string    `json:"action"`
+	Where   string    `json:"where"`
+	Handler bool      `json:"handler,omitempty"`
+	Started time.Time `json:"started"`
+}
+
+// Timing is how long a task has taken.
+type Timing struct {
+	Task
+	Seconds  float64                 `json:"seconds"` // from its start until the last host was done
+	Slowest  string                  `json:"slowest"` // the host that took longest
+	Longest  float64                 `json:"longest"` // seconds that host took
+	Outcomes map[string]event.Status `json:"outcomes"`
+}
+
+// History is what the events of a run come to. It is an event.Sink: give it the events in order, then call End.
+type History struct {
+	Hosts []*Host   // in the order in which the run came to them
+	Tasks []*Timing // in the order in which they were started
+	Plays int       // how many plays have been started
+	Recap bool      // the run has summed itself up
+
+	byName  map[string]*Host
+	play    string
+	batch   event.Event
+	task    *Timing
+	failed  map[string][]event.Event // items of the running task that failed, by host
+	undoing []string
+}
+
+// Fold is the History of events. over says that no more will come; plan names hosts and plays that the events may not have come to.
+func Fold(events []event.Event, plan []Play, over bool) *History {
+	h := &History{}
+	for _, e := range events {
+		h.Emit(e)
+	}
+	h.End(plan, over)
+	return h
+}
+
+// EventReader gives the events of a run, in order.
+type EventReader interface {
+	Events(id string, to event.Sink) error
+}
+
+// HistoryOf reads the events of a run.
+func HistoryOf(s EventReader, m Meta) (*History, error) {
+	h := &History{}
+	if err := s.Events(m.ID, h); err != nil {
+		return nil, err
+	}
+	h.End(m.Plan, m.State != Running)
+	return h, nil
+}
+
+// Host is the host of a name, nil when the run knows none.
+func (h *History) Host(name string) *Host { return h.byName[name] }
+
+// Emit implements event.Sink.
+func (h *History) Emit(e event.Event) {
+	switch e.Kind {
+	case event.RunStart:
+		h.Plays = 0 // whoever goes on with a run comes by its plays again
+	case event.PlayStart:
+		h.settle(e.Time)
+		h.Plays++
+		h.play, h.task = e.Play, nil
+	case event.PlayHosts:
+		h.waiting(h.play, e.Hosts, e.Time)
+	case event.BatchStart:
+		h.startBatch(e)
+	case event.TaskStart:
+		h.task = &Timing{Task: Task{No: e.TaskNo, Play: h.play, Name: e.Task, Action: e.Action, Where: e.Where, Handler: e.Handler, Started: e.Time},
+			Outcomes: map[string]event.Status{}}
+		h.Tasks, h.failed = append(h.Tasks, h.task), nil
+	case event.ItemDone:
+		h.itemDone(e)
+	case event.HostDone:
+		h.hostDone(e)
+	case event.Included:
+		h.included(e)
+	default:
+		h.afterTasks(e)
+	}
+}
+
+// afterTasks takes in what happens when the tasks of a batch are over.
+func (h *History) afterTasks(e event.Event) {
+	switch e.Kind {
+	case event.Commit:
+		for _, name := range e.Hosts {
+			host := h.host(name, e.Time)
+			host.State, host.Since, host.Failure = HostPassed, e.Time, nil
+		}
+	case event.UndoStart:
+		h.undoing = e.Hosts
+	case event.UndoHost:
+		h.undone(e)
+	case event.Recap:
+		h.Recap = true
+		for name, c := range e.Counts {
+			h.host(name, e.Time).Counts = c
+		}
+	}
+}
+
+func (h *History) host(name string, now time.Time) *Host {
+	if host := h.byName[name]; host != nil {
+		return host
+	}
+	host := &Host{Name: name, State: HostWaiting, Since: now}
+	if h.byName == nil {
+		h.byName = map[string]*Host{}
+	}
+	h.byName[name] = host
+	h.Hosts = append(h.Hosts, host)
+	return host
+}
+
+// waiting says that hosts take part in a play.
+func (h *History) waiting(play string, names []string, now time.Time) {
+	for _, name := range names {
+		host := h.host(name, now)
+		host.State, host.Since, host.Play, host.Batch, host.Batches, host.Failure = HostWaiting, now, play, 0, 0, nil
+	}
+}
+
+func (h *History) startBatch(e event.Event) {
+	h.settle(e.Time)
+	h.batch, h.task = e, nil
+	for _, name := range e.Hosts {
+		host := h.host(name, e.Time)
+		host.State, host.Since, host.Play, host.Batch, host.Batches = HostWorking, e.Time, h.play, e.Batch, e.Batches
+	}
+}
+
+// settle ends the batch, as a run that goes on has ended it: who has not failed has passed.
+func (h *History) settle(now time.Time) {
+	for _, host := range h.Hosts {
+		if host.State == HostWorking {
+			host.State, host.Since = HostPassed, now
+		}
+	}
+}
+
+func (h *History) itemDone(e event.Event) {
+	if e.Status != event.Failed && e.Status != event.Unreachable {
+		return
+	}
+	if h.failed == nil {
+		h.failed = map[string][]event.Event{}
+	}
+	h.failed[e.Host] = append(h.failed[e.Host], e)
+}
+
+func (h *History) hostDone(e event.Event) {
+	host := h.host(e.Host, e.Time)
+	step := &Step{Batch: host.Batch, Batches: host.Batches, Event: e, Items: h.failed[e.Host]}
+	if h.task != nil {
+		step.Task = h.task.Task
+		h.task.done(e)
+	}
+	host.Last = step
+	host.Seconds += e.Seconds
+	h.count(host, e)
+	if e.Rescued {
+		return
+	}
+	switch e.Status {
+	case event.Failed:
+		host.State, host.Since, host.Failure = HostFailed, e.Time, step
+	case event.Unreachable:
+		host.State, host.Since, host.Failure = HostLost, e.Time, step
+	}
+}
+
+func (h *History) count(host *Host, e event.Event) {
+	status := e.Status
+	if e.Rescued {
+		status = event.Rescued
+	}
+	changed, _ := e.Result["changed"].(bool)
+	host.Counts.Add(status, changed)
+}
+
+// done takes in that a host is done with the task.
+func (t *Timing) done(e event.Event) {
+	t.Outcomes[e.Host] = e.Status
+	t.Seconds = e.Time.Sub(t.Started).Seconds()
+	if t.Slowest == "" || e.Seconds > t.Longest {
+		t.Slowest, t.Longest = e.Host, e.Seconds
+	}
+}
+
+func (h *History) included(e event.Event) {
+	for _, name := range e.Hosts {
+		host := h.host(name, e.Time)
+		if h.task == nil {
+			continue
+		}
+		host.Last = &Step{Task: h.task.Task, Batch: host.Batch, Batches: host.Batches, Event: event.Event{Time: e.Time, Kind: e.Kind, Host: name, Status: event.OK}}
+		h.task.done(host.Last.Event)
+		if strings.HasSuffix(h.task.Action, "include_tasks") { // as the run counts
+			host.Counts.OK++
+		}
+	}
+}
+
+// undone takes in that a host was taken back. One that only did something in the place of others stays where it stands when that went well.
+func (h *History) undone(e event.Event) {
+	host := h.host(e.Host, e.Time)
+	host.Undo = e.Message
+	switch {
+	case e.Status == event.Failed || e.Status == event.Unreachable:
+		host.State, host.Since = HostHalfDone, e.Time
+	case slices.Contains(h.undoing, e.Host):
+		host.State, host.Since = HostUndone, e.Time
+	}
+}
+
+// End says that all events there are have been given. When the run is over, who was at work has stopped; what the plan names and no event does
+// was not reached.
+func (h *History) End(plan []Play, over bool) {
+	for _, host := range h.Hosts {
+		if over && host.State == HostWorking {
+			host.State = HostStopped
+		}
+	}
+	for i, p := range plan {
+		for _, name := range p.Hosts {
+			host := h.byName[name]
+			if host == nil {
+				host = h.host(name, time.Time{})
+				host.Play = p.Name
+			} else if over && i >= h.Plays && h.Plays > 0 && host.State == HostPassed {
+				host.State, host.Play, host.Batch, host.Batches = HostWaiting, p.Name, 0, 0
+			}
+		}
+	}
+}
+
+// Counts are the lines of the recap, by host, of those that did anything.
+func (h *History) Counts() map[string]event.Counts {
+	counts := map[string]event.Counts{}
+	for _, host := range h.Hosts {
+		if host.Counts != (event.Counts{}) {
+			counts[host.Name] = host.Counts
+		}
+	}
+	return counts
+}
