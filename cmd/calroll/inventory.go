@@ -28,7 +28,11 @@ func newInventoryCommand() *cobra.Command {
 				return err
 			}
 			for _, h := range hosts {
-				fmt.Fprintf(cmd.OutOrStdout(), "%s\t%v\n", h.Name, h.GroupNames())
+				away := ""
+				if a := inv.Absence(h.Name); a != nil {
+					away = "\tabsent: " + a.String()
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s\t%v%s\n", h.Name, h.GroupNames(), away)
 			}
 			return nil
 		},

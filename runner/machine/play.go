@@ -66,6 +66,3 @@ type Play struct {
 	Sections            [][]*Node
 	Handlers            []*Node // in the order they run; Done names them by index
 }
-
-// gated tells whether there is a gate.
-func (p *Play) gated() bool { return len(p.Before)+len(p.After)+len(p.Soak) > 0 }
