@@ -144,7 +144,7 @@ func TestMask(t *testing.T) {
 		var out bytes.Buffer
 		m.Sink(NewJSON(&out)).Emit(Event{Kind: HostDone, Task: text, Message: text, Hint: text, Label: []any{text},
 			Result: map[string]any{"a": []any{map[string]any{"b": text}}, "c": []string{text}}, Diff: []Diff{{Before: text, After: text, Prepared: text}},
-			Table: &Table{Head: []string{"FOUND"}, Rows: [][]string{{text}}}})
+			Table: &Table{Head: []string{"FOUND"}, Rows: [][]string{{text}}}, Vars: []Var{{Name: "v", Value: text}}, Login: text})
 		if strings.Contains(out.String(), secret) {
 			t.Fatalf("the secret %q got out: %s", secret, out.String())
 		}
