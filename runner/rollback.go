@@ -36,7 +36,7 @@ func Rollback(ctx context.Context, o Options, rb RollbackOptions) (Summary, erro
 		return Summary{Exit: ExitError}, err
 	}
 	defer r.fleet.close()
-	r.id, r.fleet.run = rb.Run.ID, ""
+	r.id, r.fleet.run, r.fleet.holder.Run = rb.Run.ID, rb.Run.ID, rb.Run.ID
 	if err := r.worked(rb.Run.Identities, hosts); err != nil {
 		return r.end(err)
 	}

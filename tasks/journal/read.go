@@ -167,7 +167,7 @@ func Commit(ctx context.Context, dir, run string, h Holder) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = j.Close() }() // what was written is synced
+	defer j.part()
 	if err := j.write(ctx, line{What: "commit", At: time.Now().UTC()}, true); err != nil {
 		return fmt.Errorf("cannot commit the run %s: %w", run, err)
 	}
