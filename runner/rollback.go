@@ -31,12 +31,17 @@ func Rollback(ctx context.Context, o Options, rb RollbackOptions) (Summary, erro
 		return Summary{Exit: ExitError}, err
 	}
 	o.Store = nil
-	r, err := begin(o)
+	right, ctx, err := takeRight(ctx, o, rb.Run.ID, hosts)
+	if err != nil {
+		return Summary{Exit: ExitError}, err
+	}
+	defer right.release(ctx)
+	r, err := begin(o, rb.Run.ID)
 	if err != nil {
 		return Summary{Exit: ExitError}, err
 	}
 	defer r.fleet.close()
-	r.id, r.fleet.run, r.fleet.holder.Run = rb.Run.ID, rb.Run.ID, rb.Run.ID
+	right.give(ctx, r)
 	if err := r.worked(rb.Run.Identities, hosts); err != nil {
 		return r.end(err)
 	}

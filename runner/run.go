@@ -46,6 +46,8 @@ type Options struct {
 	Sink     event.Sink
 	Mask     *event.Mask
 	Version  string
+	// Shared is the state that several bastions have in common; nil for none.
+	Shared *Shared
 }
 
 // Exit codes are those of ansible-playbook, which has no degraded state.
@@ -80,6 +82,7 @@ type run struct {
 	fleet   *fleet
 	mask    *event.Mask
 	started time.Time
+	right   *right // nil without a shared state
 
 	mu     sync.Mutex // guards what follows: hosts report at the same time
 	sink   event.Sink
@@ -113,11 +116,18 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 	if err := checkHosts(o, books); err != nil {
 		return Summary{Exit: ExitError}, err
 	}
-	r, err := begin(o)
+	id := store.NewID(time.Now())
+	right, ctx, err := takeRight(ctx, o, id, claimedHosts(o, books))
+	if err != nil {
+		return Summary{Exit: ExitError}, err
+	}
+	defer right.release(ctx)
+	r, err := begin(o, id)
 	if err != nil {
 		return Summary{Exit: ExitError}, err
 	}
 	defer r.fleet.close()
+	right.give(ctx, r)
 	for _, book := range books {
 		more, err := r.playbook(ctx, book)
 		if err != nil {
@@ -166,9 +176,9 @@ func joinsHosts(p *playbooks.Play) bool {
 	return false
 }
 
-func begin(o Options) (*run, error) {
+func begin(o Options, id string) (*run, error) {
 	now := time.Now()
-	r := &run{o: o, id: store.NewID(now), loader: o.Loader, env: o.Env, actions: action.All(), mask: o.Mask, started: now,
+	r := &run{o: o, id: id, loader: o.Loader, env: o.Env, actions: action.All(), mask: o.Mask, started: now,
 		counts: map[string]*event.Counts{}, others: map[string][]string{}, gone: map[string]bool{}, unreached: map[string]bool{}}
 	r.world = newWorld(o)
 	r.modules = o.Carried.Modules.Merge(o.Carried.Cluster)

@@ -90,6 +90,7 @@ func newRootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		Version:       programVersion(),
 	}
-	root.AddCommand(newRunCommand(), newRollbackCommand(), newRunsCommand(), newPlaybooksCommand(), newInventoryCommand(), newLabCommand())
+	root.AddCommand(newRunCommand(), newRollbackCommand(), newRunsCommand(), newLocksCommand(), newUnlockCommand(), newPlaybooksCommand(), newInventoryCommand(), newLabCommand())
+	(&stateFlags{}).add(root)
 	return root
 }
