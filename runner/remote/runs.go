@@ -43,7 +43,7 @@ type UndoOptions struct {
 
 // Begin starts or continues a run on the host: what tasks alter from now on is journaled under its name. The host is locked for
 // other runs until Close, and for a while after a lost link; the error is Refused and names the holder when another run has it. A
-// holder whose process ran on this machine and is gone is not waited for. h.Token is what an earlier Begin on this host has
+// holder whose process ran on this bastion and is gone is not waited for. h.Token is what an earlier Begin on this host has
 // given, 0 before; see Token.
 func (c *Client) Begin(ctx context.Context, run string, h journal.Holder) error {
 	begin := func(dead int64) error {
@@ -53,7 +53,7 @@ func (c *Client) Begin(ctx context.Context, run string, h journal.Holder) error 
 	if tasks.KindOf(err) != tasks.Refused {
 		return err
 	}
-	if l, cannot := c.Lock(ctx); cannot == nil && l.Standing == journal.Left && l.Holder.Gone() {
+	if l, cannot := c.Lock(ctx); cannot == nil && l.Standing == journal.Left && l.Holder.Bastion == h.Bastion && l.Holder.Gone() {
 		return begin(l.Token)
 	}
 	return err

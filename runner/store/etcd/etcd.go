@@ -167,7 +167,8 @@ func pack(text []byte) (string, error) {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
 	_, err := w.Write(text)
-	return b.String(), errors.Join(err, w.Close())
+	err = errors.Join(err, w.Close())
+	return b.String(), err
 }
 
 // unpackLimit bounds what a value may come to.
