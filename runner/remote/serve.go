@@ -192,9 +192,10 @@ func (s *server) watch(j *journal.Journal) {
 
 func (s *server) noteHeard() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.watched != nil {
-		_ = s.watched.Heard() // a disk that takes nothing lets the lock expire, and no other run begin
+	j := s.watched
+	s.mu.Unlock()
+	if j != nil {
+		_ = j.Heard() // a disk that takes nothing lets the lock expire, and no other run begin
 	}
 }
 

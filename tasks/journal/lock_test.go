@@ -77,6 +77,22 @@ func TestALockOutlastsItsHelper(t *testing.T) {
 	refusedWith(t, controller(t, dir, "one", back).Lock(ctx), "a newer controller has taken the host")
 }
 
+// TestALockLastsWhileItsControllerIsHeard, and a living helper that hears nothing for a while is told from one that does.
+func TestALockLastsWhileItsControllerIsHeard(t *testing.T) {
+	dir := t.TempDir()
+	j := controller(t, dir, "one", ann)
+	must(t, j.Lock(ctx))
+	for range 3 {
+		journal.PassTime(journal.Expiry - time.Second)
+		standing(t, dir, journal.Quiet)
+		must(t, j.Heard())
+		if s := standing(t, dir, journal.Held); s.Silence > time.Second || s.Expires < journal.Expiry-time.Second {
+			t.Errorf("heard %s ago, expires in %s", s.Silence, s.Expires)
+		}
+	}
+	refusedWith(t, controller(t, dir, "two", bob).Lock(ctx), "ann from b1")
+}
+
 // TestAReleasedLockIsFreeAtOnce and its token is spent all the same.
 func TestAReleasedLockIsFreeAtOnce(t *testing.T) {
 	dir := t.TempDir()
