@@ -171,21 +171,28 @@ func (s *server) begin(ctx context.Context, payload []byte) (token int64, err er
 		return 0, fmt.Errorf("%w: %w", errProtocol, err)
 	}
 	s.closeBook(false)
+	if err := s.openBook(ctx, b); err != nil {
+		return 0, beginError(err)
+	}
+	return s.book.journal.Token(), nil
+}
+
+// openBook takes the host for a run until the session ends.
+func (s *server) openBook(ctx context.Context, b beginCall) error {
 	j, err := journal.Open(s.o.StateDir, b.Run, b.Holder)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	j.TakeFrom(b.Dead)
 	if err = j.Lock(ctx); err == nil {
 		err = s.book.seat.take(ctx, s.o.StateDir, b.Holder)
 	}
 	if err != nil {
-		_ = j.Close()
-		return 0, beginError(err)
+		return errors.Join(err, j.Close())
 	}
 	s.book.journal = j
 	s.watch(j)
-	return j.Token(), nil
+	return nil
 }
 
 // closeBook ends the run that is going on, if there is one.
@@ -214,7 +221,7 @@ func beginError(err error) error {
 	return &tasks.Error{Kind: kind, Op: "begin the run on the host", Err: err}
 }
 
-// undo may be the first thing a helper does: a rollback by hand begins nothing. Its items are told as they are done.
+// undo may be the first thing a helper does: then it takes the host, if the run has done something here. Its items are told as they are done.
 func (s *server) undo(ctx context.Context, payload []byte) (journal.Report, error) {
 	var u undoCall
 	if err := json.Unmarshal(payload, &u); err != nil {
@@ -223,13 +230,12 @@ func (s *server) undo(ctx context.Context, payload []byte) (journal.Report, erro
 	if err := s.book.current(); err != nil {
 		return journal.Report{}, err
 	}
-	u.Holder = s.book.holder(u.Holder)
-	if s.book.seat.file == nil {
-		if err := s.book.seat.take(ctx, s.o.StateDir, u.Holder); err != nil {
+	if s.book.journal == nil && journal.Kept(s.o.StateDir, u.Run) {
+		if err := s.openBook(ctx, u.beginCall); err != nil {
 			return journal.Report{}, beginError(err)
 		}
-		defer s.book.seat.leave()
 	}
+	u.Holder = s.book.holder(u.Holder)
 	o := journal.UndoOptions{Holder: u.Holder, Force: u.Force, DownTo: u.DownTo, For: u.For, Guards: u.Guards, Step: s.o.step, Report: func(i journal.Item) {
 		if v, err := marshal(i); err == nil {
 			_ = s.answer(answer{ID: u.ID, Value: v}) // a lost link ends the undo through ctx
