@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/calroll/calroll/inventory"
 	"github.com/calroll/calroll/playbooks"
@@ -229,12 +230,21 @@ func (p *play) commit(ctx context.Context, hosts []string) {
 
 // undo takes back what hosts have done since their batch began (the play, with scope all), and then what others have done in their place.
 func (p *play) undo(ctx context.Context, hosts []string) []machine.Output {
+	if err := p.right.err(); err != nil {
+		p.emit(event.Event{Kind: event.Warning, Message: fmt.Sprintf("%v: nothing is taken back (%s)", err, strings.Join(hosts, ", "))})
+		return p.undone(hosts)
+	}
 	p.emit(event.Event{Kind: event.UndoStart, Hosts: hosts})
 	ctx = context.WithoutCancel(ctx) // an undo that was begun is ended
 	u := undoing{run: p.id, downTo: p.since, of: hosts}
 	own := p.undoHosts(ctx, hosts, u)
 	p.rolledBack = p.undoHosts(ctx, p.inPlaceOf(hosts), u) && own
 	p.note(store.Line{Play: p.index, Undone: hosts, Since: p.since})
+	return p.undone(hosts)
+}
+
+// undone tells the machine that the undo of hosts is over.
+func (p *play) undone(hosts []string) []machine.Output {
 	var outs []machine.Output
 	for _, h := range hosts {
 		outs = append(outs, p.machine.Step(machine.Undone{Host: h})...)

@@ -5,13 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"os/user"
 	"path/filepath"
 	"sort"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/calroll/calroll/runner/conn"
 	"github.com/calroll/calroll/runner/remote"
@@ -81,14 +78,18 @@ type fleet struct {
 	dialer  conn.Dialer
 	guests  chan struct{} // a place each for connections being made
 
+	// lease is the right to a host that the bastions share; nil gives none.
+	lease func(host string) *journal.Lease
+
 	// user is the way to a host as a user whom no task of this run worked as: a rollback's.
 	user func(store.Identity) (way, error)
 
-	mu      sync.Mutex // guards links, clients, users and past
+	mu      sync.Mutex // guards links, clients, users, past and tokens
 	links   map[string]*slot[conn.Conn]
 	clients map[string]*slot[*remote.Client]
-	users   map[store.Identity]way // how files of hosts are read as each user that a cluster module worked as
-	past    map[store.Identity]way // how each identity was reached that has worked on this run
+	users   map[store.Identity]way   // how files of hosts are read as each user that a cluster module worked as
+	past    map[store.Identity]way   // how each identity was reached that has worked on this run
+	tokens  map[store.Identity]int64 // what its host has given each
 }
 
 // slot is one connection or helper: made by the first who needs it while others wait.
@@ -100,27 +101,10 @@ type slot[T any] struct {
 
 func newFleet(c Carried, run string, forks int, used func(store.Identity) error, log func(host, message string)) *fleet {
 	f := &fleet{carried: c, run: run, used: used, log: log, guests: make(chan struct{}, max(forks, 1)),
-		links: map[string]*slot[conn.Conn]{}, clients: map[string]*slot[*remote.Client]{}, users: map[store.Identity]way{}, past: map[store.Identity]way{}}
+		links: map[string]*slot[conn.Conn]{}, clients: map[string]*slot[*remote.Client]{}, users: map[store.Identity]way{}, past: map[store.Identity]way{}, tokens: map[store.Identity]int64{}}
 	f.dialer.Log = log
-	f.holder = journal.Holder{User: userName(), Bastion: hostName(), PID: pid, Run: run, Since: time.Now()}
+	f.holder = newHolder(run)
 	return f
-}
-
-var pid = os.Getpid()
-
-func userName() string {
-	if u, err := user.Current(); err == nil {
-		return u.Username
-	}
-	return fmt.Sprint(os.Getuid())
-}
-
-func hostName() string {
-	name, err := os.Hostname()
-	if err != nil {
-		return "unknown"
-	}
-	return name
 }
 
 func at[T any](f *fleet, slots map[string]*slot[T], key string) *slot[T] {
@@ -207,9 +191,10 @@ func (f *fleet) helper(ctx context.Context, w way, open func() (*remote.Client, 
 		return nil, err
 	}
 	if f.run != "" {
-		if err := c.Begin(ctx, f.run, f.holder); err != nil {
+		if err := c.Begin(ctx, f.run, f.holderFor(w)); err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
+		f.began(w, c.Token())
 	}
 	s.it, s.made = c, true
 	return c, nil
@@ -270,7 +255,7 @@ func (f *fleet) forget(w way) {
 	delete(f.clients, w.clientKey())
 	f.mu.Unlock()
 	if client != nil && client.made {
-		_ = client.it.Close() // it is lost
+		client.it.Abandon() // the host stays ours
 	}
 	if link != nil && link.made {
 		_ = link.it.Close() // it is lost

@@ -33,7 +33,12 @@ func Rollback(ctx context.Context, o Options, rb RollbackOptions) (s Summary, er
 	}
 	recorded := o.Store
 	o.Store = nil
-	r, err := begin(o)
+	right, ctx, err := takeRight(ctx, o, rb.Run.ID, hosts)
+	if err != nil {
+		return Summary{Exit: ExitError}, err
+	}
+	defer right.release(ctx)
+	r, err := begin(o, rb.Run.ID)
 	if err != nil {
 		return Summary{Exit: ExitError}, err
 	}
@@ -43,7 +48,7 @@ func Rollback(ctx context.Context, o Options, rb RollbackOptions) (s Summary, er
 		return Summary{Exit: ExitError}, err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	r.id, r.fleet.run = rb.Run.ID, ""
+	right.give(ctx, r)
 	if err := r.worked(rb.Run.Identities, hosts); err != nil {
 		return r.end(err)
 	}

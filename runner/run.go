@@ -49,6 +49,8 @@ type Options struct {
 	Sink    event.Sink
 	Mask    *event.Mask
 	Version string
+	// Shared is the state that several bastions have in common; nil for none.
+	Shared *Shared
 	// Command is how the run was asked for, for who goes on with it.
 	Command store.Command
 	// Resume is the run to go on with; nil begins a new one.
@@ -89,6 +91,7 @@ type run struct {
 	fleet   *fleet
 	mask    *event.Mask
 	started time.Time
+	right   *right // nil without a shared state
 
 	resumed *Resumption
 	plays   int // that have ended
@@ -129,11 +132,18 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 		return Summary{Exit: ExitError}, err
 	}
 	o.books = books
-	r, err := begin(o)
+	id := o.id()
+	right, ctx, err := takeRight(ctx, o, id, claimedHosts(o, books))
+	if err != nil {
+		return Summary{Exit: ExitError}, err
+	}
+	defer right.release(ctx)
+	r, err := begin(o, id)
 	if err != nil {
 		return Summary{Exit: ExitError}, err
 	}
 	defer r.fleet.close()
+	right.give(ctx, r)
 	for _, book := range books {
 		more, err := r.playbook(ctx, book)
 		if err != nil {
@@ -144,6 +154,14 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 		}
 	}
 	return r.end(nil)
+}
+
+// id is that of the run to go on with, or a new one.
+func (o Options) id() string {
+	if o.Resume != nil {
+		return o.Resume.Run.ID
+	}
+	return store.NewID(time.Now())
 }
 
 // checkHosts finds patterns that name hosts or groups which do not exist, in every play at once.
@@ -185,13 +203,13 @@ func joinsHosts(p *playbooks.Play) bool {
 	return false
 }
 
-func begin(o Options) (*run, error) {
+func begin(o Options, id string) (*run, error) {
 	now := time.Now()
-	r := &run{o: o, id: store.NewID(now), loader: o.Loader, env: o.Env, actions: action.All(), mask: o.Mask, started: now,
+	r := &run{o: o, id: id, loader: o.Loader, env: o.Env, actions: action.All(), mask: o.Mask, started: now,
 		counts: map[string]*event.Counts{}, others: map[string][]string{}, gone: map[string]bool{}, unreached: map[string]bool{}}
 	r.world = newWorld(o)
 	if o.Resume != nil {
-		r.id, r.resumed, r.taskNo, r.headings = o.Resume.Run.ID, o.Resume, o.Resume.Record.LastNo, &headings{}
+		r.resumed, r.taskNo, r.headings = o.Resume, o.Resume.Record.LastNo, &headings{}
 	}
 	r.modules = o.Carried.Modules.Merge(o.Carried.Cluster)
 	r.mask.Add(string(o.Login.Password), string(o.Login.BecomePassword))

@@ -19,7 +19,7 @@ var rows = [][]string{
 	{"inventory", "playbooks/expr", "runner/machine", "tasks", "tasks/argv", "tasks/pki"},
 	{"facts", "tasks/journal", "tasks/node", "tasks/cluster", "playbooks/vars"},
 	{"runner/conn", "runner/event", "playbooks", "playbooks/catalog", "runner/remote"},
-	{"runner/action", "runner/store"},
+	{"runner/action", "runner/store", "runner/store/etcd"},
 	{"runner"},
 	{"cmd/calroll", "cmd/calroll-remote", "cmd/calroll/helpers", "cmd/calroll/helpers/build"},
 }
@@ -36,7 +36,7 @@ var sideways = map[[2]string]string{
 var only = map[string][]string{
 	"k8s.io/":                 {"tasks/cluster"},
 	"sigs.k8s.io/":            {"tasks/cluster"},
-	"go.etcd.io/":             {"tasks/cluster"},
+	"go.etcd.io/":             {"tasks/cluster", "runner/store/etcd"},
 	"golang.org/x/crypto/ssh": {"runner/conn"},
 	"github.com/pkg/sftp":     {"runner/conn"},
 	"github.com/spf13/":       {"cmd/calroll"},

@@ -93,6 +93,8 @@ func newRootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		Version:       programVersion(),
 	}
-	root.AddCommand(newRunCommand(), newResumeCommand(), newRollbackCommand(), newRunsCommand(), newExplainCommand(), newPlaybooksCommand(), newInventoryCommand(), newLabCommand())
+	root.AddCommand(newRunCommand(), newResumeCommand(), newRollbackCommand(), newRunsCommand(), newExplainCommand(), newLocksCommand(), newUnlockCommand(),
+		newPlaybooksCommand(), newInventoryCommand(), newLabCommand())
+	(&stateFlags{}).add(root)
 	return root
 }

@@ -67,6 +67,9 @@ func (f *runFlags) resume(cmd *cobra.Command, id string, how runner.Resumption) 
 
 // as sets the flags that the run had and that are not given now, and works where it was started.
 func (f *runFlags) as(cmd *cobra.Command, meta store.Meta) error {
+	if state := meta.Command.Flags[stateFlag]; state != nil && shared(cmd.Context()) == nil {
+		return fmt.Errorf("it shared its state with other bastions: give --state %s again", state[0])
+	}
 	given, err := extraVars(f.extra)
 	if err != nil {
 		return err
@@ -87,7 +90,7 @@ func (f *runFlags) as(cmd *cobra.Command, meta store.Meta) error {
 			return fmt.Errorf("the folder it was started in: %w", err)
 		}
 	}
-	return restoreFlags(cmd.Flags(), meta.Command.Flags)
+	return restoreFlags(cmd.LocalFlags(), meta.Command.Flags)
 }
 
 func restoreFlags(fl *pflag.FlagSet, flags map[string][]string) error {
@@ -128,7 +131,10 @@ func sameNames(given *value.Vars, wanted []string) error {
 	return fmt.Errorf("it had values for %s on its command line, which are not stored: give them again with --extra-vars", strings.Join(missing, ", "))
 }
 
-const extraFlag = "extra-vars"
+const (
+	extraFlag = "extra-vars"
+	stateFlag = "state"
+)
 
 // notStored are flags that say how the screen looks, or that nothing is to be done.
 var notStored = []string{extraFlag, "output", "verbose", "list-tasks", "list-tags", "list-hosts", "syntax-check", "check"}

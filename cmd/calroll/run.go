@@ -181,7 +181,8 @@ func limited(ctx context.Context, limit time.Duration) (context.Context, context
 
 // options are what all commands that talk to hosts have in common.
 func (f *connectFlags) options(cmd *cobra.Command) (runner.Options, error) {
-	o := runner.Options{Sources: f.inventory, Limit: f.limit, Forks: f.forks, Verbosity: f.verbosity, Mask: &event.Mask{}, Version: programVersion()}
+	o := runner.Options{Sources: f.inventory, Limit: f.limit, Forks: f.forks, Verbosity: f.verbosity, Mask: &event.Mask{}, Version: programVersion(),
+		Shared: shared(cmd.Context())}
 	var errs []error
 	var err error
 	o.Inventory, err = inventory.Load(cmd.Context(), f.inventory)

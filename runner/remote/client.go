@@ -22,6 +22,7 @@ type Client struct {
 	up    *uploader
 
 	patience time.Duration // how long Close waits for the alteration in hand
+	token    int64         // given by Begin
 
 	done   chan struct{} // closed when the link is over and every call has its answer
 	closed sync.Once
@@ -421,7 +422,13 @@ func (c *Client) Reset() error {
 // Done is closed when the helper is gone.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Close ends the helper: a command that is running is killed with its process group, the alteration in hand is completed, and
+// Abandon ends the link and leaves the host locked for this controller, who comes back before the lock expires.
+func (c *Client) Abandon() {
+	c.closed.Do(func() { _ = c.link.Close() })
+	<-c.done
+}
+
+// Close ends the helper and gives the host back: a command that is running is killed with its process group, the alteration in hand is completed, and
 // nothing further starts. It waits for that some seconds at most. It may be called twice.
 func (c *Client) Close() error {
 	c.closed.Do(func() {

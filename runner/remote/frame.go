@@ -21,10 +21,12 @@ const (
 	frameUndo   = 'U' // undo
 	frameCommit = 'K' // commit
 	frameRuns   = 'L' // call
+	frameLock   = 'O' // call: how things stand with the host's lock
+	frameUnlock = 'V' // unlockCall
 	frameReset  = 'R' // no payload, no answer
 	frameCancel = 'C' // cancel; the canceled call answers
 	framePing   = 'P' // no payload; answered by framePong
-	frameBye    = 'X' // no payload, no answer: the helper ends as if the link had
+	frameBye    = 'X' // no payload, no answer: the helper gives the host back and ends
 
 	frameHello  = 'h' // Hello
 	frameAnswer = 'a' // answer
@@ -49,7 +51,7 @@ func frameLimit(kind byte) (int, error) {
 		return chunkLimit, nil
 	case frameReset, framePing, frameBye, framePong:
 		return 0, nil
-	case frameTask, frameBegin, frameUndo, frameCommit, frameRuns, frameCancel, frameHello, frameAnswer, frameNeed:
+	case frameTask, frameBegin, frameUndo, frameCommit, frameRuns, frameLock, frameUnlock, frameCancel, frameHello, frameAnswer, frameNeed:
 		return messageLimit, nil
 	}
 	return 0, fmt.Errorf("there is no frame of type %q", kind)

@@ -13,10 +13,12 @@ import (
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"github.com/calroll/calroll/tasks/journal"
 )
 
 // quietLimit is how long the helper waits for a word of its controller, which speaks at least every pingEvery.
-const quietLimit = 5 * time.Minute
+const quietLimit = journal.Expiry
 
 // Main is a program that is the helper: args are what follows Command. It serves on the standard input and output, and returns
 // the exit status. o needs only Modules and Kinds.

@@ -10,7 +10,7 @@ import (
 )
 
 // Protocol is the version of the messages. Both ends must have the same.
-const Protocol = 1
+const Protocol = 2
 
 // InlineLimit is the size in bytes up to which a blob travels with its task instead of being asked for.
 const InlineLimit = 16 << 10

@@ -22,6 +22,7 @@ type beginCall struct {
 	call
 	Run    string         `json:"run"`
 	Holder journal.Holder `json:"holder"`
+	Dead   int64          `json:"dead,omitempty"` // the token of a holder whose process is known to have ended
 }
 
 type undoCall struct {
@@ -41,9 +42,45 @@ type UndoOptions struct {
 }
 
 // Begin starts or continues a run on the host: what tasks alter from now on is journaled under its name. The host is locked for
-// other runs until Close; the error is Refused and names the holder when another run has it.
+// other runs until Close, and for a while after a lost link; the error is Refused and names the holder when another run has it. A
+// holder whose process ran on this bastion and is gone is not waited for. h.Token is what an earlier Begin on this host has
+// given, 0 before; see Token.
 func (c *Client) Begin(ctx context.Context, run string, h journal.Holder) error {
-	return c.ask(ctx, frameBegin, func(id call) any { return beginCall{id, run, h} }, nil)
+	begin := func(dead int64) error {
+		return c.ask(ctx, frameBegin, func(id call) any { return beginCall{id, run, h, dead} }, &c.token)
+	}
+	err := begin(0)
+	if tasks.KindOf(err) != tasks.Refused {
+		return err
+	}
+	if l, cannot := c.Lock(ctx); cannot == nil && l.Standing == journal.Left && l.Holder.Bastion == h.Bastion && l.Holder.Gone() {
+		return begin(l.Token)
+	}
+	return err
+}
+
+// Token is what the host has given this controller at Begin. Whoever comes back over a new link must show it, so that it is refused
+// if the host has passed to a newer controller meanwhile.
+func (c *Client) Token() int64 { return c.token }
+
+// Lock is how things stand with the host's lock, as far as it is this identity's.
+func (c *Client) Lock(ctx context.Context) (journal.LockState, error) {
+	var l journal.LockState
+	err := c.ask(ctx, frameLock, func(id call) any { return id }, &l)
+	return l, err
+}
+
+type unlockCall struct {
+	call
+	Force bool `json:"force,omitempty"`
+}
+
+// Unlock takes the host from its holder, who is refused from then on, and returns how things stood. A holder that is alive is an
+// error of kind Refused unless force is set.
+func (c *Client) Unlock(ctx context.Context, force bool) (journal.LockState, error) {
+	var l journal.LockState
+	err := c.ask(ctx, frameUnlock, func(id call) any { return unlockCall{id, force} }, &l)
+	return l, err
 }
 
 // Undo takes back what the run altered on the host as this identity, newest first. What cannot be taken back is in the report;
@@ -51,7 +88,7 @@ func (c *Client) Begin(ctx context.Context, run string, h journal.Holder) error 
 // it does after a lost link.
 func (c *Client) Undo(ctx context.Context, run string, h journal.Holder, o UndoOptions) (journal.Report, error) {
 	var r journal.Report
-	p, err := c.begin(frameUndo, 0, func(id uint64) (any, error) { return undoCall{beginCall{call{id}, run, h}, o}, nil })
+	p, err := c.begin(frameUndo, 0, func(id uint64) (any, error) { return undoCall{beginCall{call: call{id}, Run: run, Holder: h}, o}, nil })
 	if err != nil {
 		return r, err
 	}
@@ -74,7 +111,7 @@ func (c *Client) Undo(ctx context.Context, run string, h journal.Holder, o UndoO
 
 // Commit ends automatic undo of the run on the host. Its before-images stay for a while.
 func (c *Client) Commit(ctx context.Context, run string, h journal.Holder) error {
-	return c.ask(ctx, frameCommit, func(id call) any { return beginCall{id, run, h} }, nil)
+	return c.ask(ctx, frameCommit, func(id call) any { return beginCall{call: id, Run: run, Holder: h} }, nil)
 }
 
 // Runs lists the runs that the host has a journal of, made as this identity.
@@ -90,12 +127,32 @@ type book struct {
 	journal *journal.Journal // nil before begin
 }
 
-func (b *book) close() {
+// close ends the run here. The host stays the controller's for a while, unless that has said that it is done.
+func (b *book) close(done bool) {
 	if b.journal != nil {
+		if done {
+			_ = b.journal.Release() // or it expires
+		}
 		_ = b.journal.Close() // every record is on stable storage already
 	}
 	b.seat.leave()
 	b.journal = nil
+}
+
+// holder is the controller with the token that it has been given here.
+func (b *book) holder(h journal.Holder) journal.Holder {
+	if b.journal != nil {
+		h.Token = b.journal.Token()
+	}
+	return h
+}
+
+// current refuses a controller from whom the host has been taken.
+func (b *book) current() error {
+	if b.journal == nil {
+		return nil
+	}
+	return b.journal.Current()
 }
 
 func (s *server) recorder() tasks.Recorder {
@@ -108,25 +165,48 @@ func (s *server) recorder() tasks.Recorder {
 	return s.book.journal
 }
 
-func (s *server) begin(ctx context.Context, payload []byte) error {
+func (s *server) begin(ctx context.Context, payload []byte) (token int64, err error) {
 	var b beginCall
 	if err := json.Unmarshal(payload, &b); err != nil {
-		return fmt.Errorf("%w: %w", errProtocol, err)
+		return 0, fmt.Errorf("%w: %w", errProtocol, err)
 	}
-	s.book.close()
+	s.closeBook(false)
+	if err := s.openBook(ctx, b); err != nil {
+		return 0, beginError(err)
+	}
+	return s.book.journal.Token(), nil
+}
+
+// openBook takes the host for a run until the session ends.
+func (s *server) openBook(ctx context.Context, b beginCall) error {
 	j, err := journal.Open(s.o.StateDir, b.Run, b.Holder)
 	if err != nil {
 		return err
 	}
+	j.TakeFrom(b.Dead)
 	if err = j.Lock(ctx); err == nil {
 		err = s.book.seat.take(ctx, s.o.StateDir, b.Holder)
 	}
 	if err != nil {
-		_ = j.Close()
-		return beginError(err)
+		return errors.Join(err, j.Close())
 	}
 	s.book.journal = j
+	s.watch(j)
 	return nil
+}
+
+// closeBook ends the run that is going on, if there is one.
+func (s *server) closeBook(done bool) {
+	s.watch(nil)
+	s.book.close(done)
+}
+
+func (s *server) unlock(ctx context.Context, payload []byte) (journal.LockState, error) {
+	var u unlockCall
+	if err := json.Unmarshal(payload, &u); err != nil {
+		return journal.LockState{}, fmt.Errorf("%w: %w", errProtocol, err)
+	}
+	return journal.Unlock(ctx, s.o.StateDir, u.Force)
 }
 
 func beginError(err error) error {
@@ -141,18 +221,21 @@ func beginError(err error) error {
 	return &tasks.Error{Kind: kind, Op: "begin the run on the host", Err: err}
 }
 
-// undo may be the first thing a helper does: a rollback by hand begins nothing. Its items are told as they are done.
+// undo may be the first thing a helper does: then it takes the host, if the run has done something here. Its items are told as they are done.
 func (s *server) undo(ctx context.Context, payload []byte) (journal.Report, error) {
 	var u undoCall
 	if err := json.Unmarshal(payload, &u); err != nil {
 		return journal.Report{}, fmt.Errorf("%w: %w", errProtocol, err)
 	}
-	if s.book.seat.file == nil {
-		if err := s.book.seat.take(ctx, s.o.StateDir, u.Holder); err != nil {
+	if err := s.book.current(); err != nil {
+		return journal.Report{}, err
+	}
+	if s.book.journal == nil && journal.Kept(s.o.StateDir, u.Run) {
+		if err := s.openBook(ctx, u.beginCall); err != nil {
 			return journal.Report{}, beginError(err)
 		}
-		defer s.book.seat.leave()
 	}
+	u.Holder = s.book.holder(u.Holder)
 	o := journal.UndoOptions{Holder: u.Holder, Force: u.Force, DownTo: u.DownTo, For: u.For, Guards: u.Guards, Step: s.o.step, Report: func(i journal.Item) {
 		if v, err := marshal(i); err == nil {
 			_ = s.answer(answer{ID: u.ID, Value: v}) // a lost link ends the undo through ctx
@@ -166,7 +249,10 @@ func (s *server) commit(ctx context.Context, payload []byte) error {
 	if err := json.Unmarshal(payload, &b); err != nil {
 		return fmt.Errorf("%w: %w", errProtocol, err)
 	}
-	if err := journal.Commit(ctx, s.o.StateDir, b.Run, b.Holder); err != nil {
+	if err := s.book.current(); err != nil {
+		return err
+	}
+	if err := journal.Commit(ctx, s.o.StateDir, b.Run, s.book.holder(b.Holder)); err != nil {
 		return err
 	}
 	return journal.Prune(s.o.StateDir, keepRuns, keepAge, time.Now())

@@ -86,7 +86,7 @@ func waitFor(ctx context.Context, f *os.File, h journal.Holder) error {
 			return err
 		}
 		who := readSitter(f)
-		ours := who.PID > 1 && who.PID != os.Getpid() && sameController(who.Holder, h)
+		ours := who.PID > 1 && who.PID != os.Getpid() && who.Holder.SameController(h)
 		if ours && !told {
 			_ = unix.Kill(who.PID, unix.SIGTERM) // it may have left meanwhile
 			told = true
@@ -112,8 +112,4 @@ func readSitter(f *os.File) (who sitter) {
 		_ = json.Unmarshal(raw, &who) // it is being written: the next look will tell
 	}
 	return who
-}
-
-func sameController(a, b journal.Holder) bool {
-	return a.User == b.User && a.Bastion == b.Bastion && a.PID == b.PID
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/calroll/calroll/tasks"
@@ -28,8 +29,8 @@ type ServeOptions struct {
 	HostFile tasks.HostFile // likewise, for files of that host; nil reads here
 	Marker   string         // the random word that the controller chose
 
-	// QuietLimit ends the helper when the controller said nothing for so long: its host may have vanished without the link
-	// noticing, and a journal's lock must not be held for ever. Zero waits for ever.
+	// QuietLimit ends the helper when the controller said nothing for so long, by this machine's clock since boot: its host may have
+	// vanished without the link noticing, and a journal's lock must not be held for ever. Zero waits for ever.
 	QuietLimit time.Duration
 
 	step func(point string)                    // for proofs by cutting
@@ -61,8 +62,9 @@ func Serve(ctx context.Context, rw io.ReadWriter, o ServeOptions) error {
 		return nil
 	}
 	go s.read()
+	go s.listen()
 	s.work()
-	s.book.close()
+	s.closeBook(s.farewell.Load())
 	if cause := context.Cause(s.ctx); errors.Is(cause, errProtocol) {
 		return cause
 	}
@@ -82,13 +84,17 @@ type server struct {
 	book  book                    // the worker's
 	fails bool                    // a task failed, so those sent ahead do not run; the worker's
 
+	frames   atomic.Int64 // that have come
+	farewell atomic.Bool  // the controller has said that it is done
+
 	mu       sync.Mutex // guards what follows
 	current  uint64     // the call in hand
 	cancel   context.CancelCauseFunc
-	finished uint64          // the last call that answered
-	canceled map[uint64]bool // calls in the queue that were canceled before their turn
-	wanted   *wanted         // the blob that the worker waits for
-	needs    uint32          // numbers given to needs
+	finished uint64           // the last call that answered
+	canceled map[uint64]bool  // calls in the queue that were canceled before their turn
+	wanted   *wanted          // the blob that the worker waits for
+	needs    uint32           // numbers given to needs
+	watched  *journal.Journal // whose lock lasts while the controller is heard
 }
 
 // work is a frame for the worker.
@@ -127,14 +133,10 @@ func build() string {
 // read is the reader goroutine: it never waits for the worker, so that what cannot wait gets through.
 func (s *server) read() {
 	defer close(s.queue)
-	quiet := time.AfterFunc(1<<62, func() { s.stop(errGone) })
-	defer quiet.Stop()
 	for {
-		if s.o.QuietLimit > 0 {
-			quiet.Reset(s.o.QuietLimit)
-		}
 		kind, payload, err := s.in.read()
 		if err == nil {
+			s.frames.Add(1)
 			err = s.take(kind, payload)
 		}
 		switch {
@@ -149,10 +151,58 @@ func (s *server) read() {
 	}
 }
 
+// listenEvery is how often a helper notes that its controller was heard.
+const listenEvery = 10 * time.Second
+
+// listen notes when the controller is heard, and ends the helper when it has been silent for too long. After a pause of the whole machine what
+// had come meanwhile is read first: it takes two looks to find it silent. A controller without a limit is this very process.
+func (s *server) listen() {
+	every := listenEvery
+	if s.o.QuietLimit > 0 {
+		every = min(every, s.o.QuietLimit/4)
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	known, heard, silent := int64(-1), journal.Boottime(), false
+	for {
+		if now := s.frames.Load(); now != known || s.o.QuietLimit == 0 {
+			known, heard, silent = now, journal.Boottime(), false
+			s.noteHeard()
+		} else if journal.Boottime()-heard > s.o.QuietLimit {
+			if silent {
+				s.stop(errGone)
+				return
+			}
+			silent = true
+		}
+		select {
+		case <-tick.C:
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// watch has the lock of j last while the controller is heard; nil ends that.
+func (s *server) watch(j *journal.Journal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watched = j
+}
+
+func (s *server) noteHeard() {
+	s.mu.Lock()
+	j := s.watched
+	s.mu.Unlock()
+	if j != nil {
+		_ = j.Heard() // a disk that takes nothing lets the lock expire, and no other run begin
+	}
+}
+
 // take handles a frame at once or puts it into the queue.
 func (s *server) take(kind byte, payload []byte) error {
 	switch kind {
-	case frameTask, frameBegin, frameUndo, frameCommit, frameRuns, frameReset:
+	case frameTask, frameBegin, frameUndo, frameCommit, frameRuns, frameLock, frameUnlock, frameReset:
 		select {
 		case s.queue <- work{kind, payload}:
 			return nil
@@ -166,6 +216,7 @@ func (s *server) take(kind byte, payload []byte) error {
 	case framePing:
 		return s.out.write(framePong, nil)
 	case frameBye:
+		s.farewell.Store(true)
 		return io.EOF
 	}
 	return fmt.Errorf("%w: a frame of type %q", errProtocol, kind)
@@ -221,11 +272,15 @@ func (s *server) do(w work) error {
 	case frameTask:
 		return s.task(ctx, w.payload)
 	case frameBegin:
-		return s.reply(c, func() (any, error) { return nil, s.begin(ctx, w.payload) })
+		return s.reply(c, func() (any, error) { return s.begin(ctx, w.payload) })
 	case frameUndo:
 		return s.reply(c, func() (any, error) { return s.undo(ctx, w.payload) })
 	case frameCommit:
 		return s.reply(c, func() (any, error) { return nil, s.commit(ctx, w.payload) })
+	case frameLock:
+		return s.reply(c, func() (any, error) { return journal.LockOf(s.o.StateDir) })
+	case frameUnlock:
+		return s.reply(c, func() (any, error) { return s.unlock(ctx, w.payload) })
 	default:
 		return s.reply(c, func() (any, error) { return journal.Runs(s.o.StateDir) })
 	}

@@ -17,7 +17,7 @@ func (s *server) task(ctx context.Context, payload []byte) error {
 	if !t.Ahead {
 		s.fails = false // the controller knows all results and goes on all the same
 	}
-	err := s.keepInline(t.Inline)
+	err := errors.Join(s.keepInline(t.Inline), s.book.current())
 	switch {
 	case s.fails:
 		err = &tasks.Error{Kind: tasks.Canceled, Op: "run the task", Detail: "an earlier task failed"}

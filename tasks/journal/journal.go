@@ -13,7 +13,8 @@
 //
 // A last line without its end was never finished: it is ignored, and cut off by the next writer. Several processes may write the
 // same run (two connections to one host): they take turns by a lock on the file. A second run is kept out of the host by
-// the lock file beside the runs, which names its holder and is free again when the holder's processes are gone.
+// the lock beside the runs, which names its holder; see Journal.Lock. Its files (gate, lock) are all that a run which alters
+// nothing leaves. Times that decide anything are those of the host's clock since boot, which nobody can set.
 package journal
 
 import (
@@ -68,13 +69,15 @@ const (
 // Journal is one run's record, open for writing. It may be used by several goroutines.
 type Journal struct {
 	dir, run string
-	holder   Holder
+	dead     int64 // the token of a holder that is known to have ended
 
-	mu   sync.Mutex // guards all below
-	lock *os.File   // held: the host is ours
-	file *os.File
-	size int64 // of the file, as far as it was read
-	seq  int64 // the highest number in it
+	mu     sync.Mutex // guards all below
+	holder Holder
+	lock   *os.File // held: the host is ours
+	took   bool     // it was free before, or another controller's
+	file   *os.File
+	size   int64 // of the file, as far as it was read
+	seq    int64 // the highest number in it
 }
 
 var runName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
@@ -88,7 +91,7 @@ func Open(dir, run string, h Holder) (*Journal, error) {
 	return &Journal{dir: dir, run: run, holder: h}, nil
 }
 
-// Close gives the host free, if no other process of the run holds it.
+// Close ends this process's part of the lock. The host stays the controller's until it expires, unless Release came before.
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -142,6 +145,9 @@ func (j *Journal) write(ctx context.Context, l line, sync bool) error {
 // turn takes the host's lock and the file's, catches up with what other processes wrote, and calls f.
 func (j *Journal) turn(ctx context.Context, f func() error) error {
 	if err := j.acquire(ctx); err != nil {
+		return err
+	}
+	if err := j.current(); err != nil {
 		return err
 	}
 	if err := j.begin(); err != nil {

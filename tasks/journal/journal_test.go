@@ -179,6 +179,7 @@ func TestRunsCommitPrune(t *testing.T) {
 	for _, run := range []string{"r1", "r2", "r3", "r4"} {
 		j := open(t, runs, run)
 		write(t, j, filepath.Join(dir, "f"), run)
+		must(t, j.Release())
 		must(t, j.Close())
 		if run != "r2" {
 			must(t, journal.Commit(ctx, runs, run, journal.Holder{}))

@@ -93,6 +93,12 @@ func closed(path string) bool {
 	return bytes.HasPrefix(last, []byte(`{"what":"commit"`)) || bytes.HasPrefix(last, []byte(`{"what":"ended"`))
 }
 
+// Kept tells whether the run has done something here.
+func Kept(dir, run string) bool {
+	_, err := os.Stat(filepath.Join(dir, run, linesName))
+	return err == nil
+}
+
 // Read is the run's records in their order. A run that altered nothing has no folder: os.ErrNotExist.
 func Read(dir, run string) ([]Entry, error) {
 	_, entries, err := read(dir, run)
@@ -167,7 +173,7 @@ func Commit(ctx context.Context, dir, run string, h Holder) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = j.Close() }() // what was written is synced
+	defer j.part()
 	if err := j.write(ctx, line{What: "commit", At: time.Now().UTC()}, true); err != nil {
 		return fmt.Errorf("cannot commit the run %s: %w", run, err)
 	}

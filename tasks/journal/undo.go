@@ -60,7 +60,7 @@ func Undo(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Kinds
 	if _, err := os.Stat(j.path(linesName)); errors.Is(err, os.ErrNotExist) {
 		return report, nil
 	}
-	defer func() { _ = j.Close() }() // what was written is synced
+	defer j.part()
 	if err := j.Lock(ctx); err != nil {
 		return report, err
 	}

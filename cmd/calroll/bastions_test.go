@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/calroll/calroll/runner"
+	"github.com/calroll/calroll/runner/store"
+	"github.com/calroll/calroll/testenv"
+	"github.com/calroll/calroll/testenv/artifacts"
+)
+
+// bastion is a calroll that shares etcd with others, and nothing else.
+type bastion struct {
+	*rig
+	name, state string
+}
+
+func (s *rig) bastions(names ...string) []bastion {
+	s.Helper()
+	set, err := artifacts.Build(s.Context(), artifacts.Request{Parts: []artifacts.Part{artifacts.EtcdPrograms}}, artifacts.Options{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	etcd, err := artifacts.StartEtcd(s.Context(), artifacts.EtcdOptions{Programs: set})
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() {
+		if err := etcd.Stop(); err != nil {
+			s.Error(err)
+		}
+	})
+	var all []bastion
+	for _, n := range names {
+		all = append(all, bastion{s, n, "etcd://" + strings.TrimPrefix(etcd.Endpoints()[0], "http://") + "/test?lease=3s"})
+	}
+	return all
+}
+
+func (b bastion) command(args ...string) (*exec.Cmd, *bytes.Buffer) {
+	cmd, out := b.rig.command(append(args, "-i", b.lab.InventoryFile())...), &bytes.Buffer{}
+	cmd.Env = append(cmd.Env, "XDG_STATE_HOME="+filepath.Join(b.dir, b.name), "CALROLL_BASTION="+b.name, "CALROLL_STATE="+b.state)
+	cmd.Stdout, cmd.Stderr = out, out
+	return cmd, out
+}
+
+func (b bastion) calroll(want int, args ...string) string {
+	b.Helper()
+	cmd, out := b.command(args...)
+	_ = cmd.Run()
+	b.ended(cmd, out, want)
+	return out.String()
+}
+
+func (b bastion) ended(cmd *exec.Cmd, out *bytes.Buffer, want int) {
+	b.Helper()
+	if code := cmd.ProcessState.ExitCode(); code != want {
+		b.Fatalf("%s: calroll ended with %d, not %d:\n%s", b.name, code, want, out)
+	}
+}
+
+func (b bastion) start(args ...string) (*exec.Cmd, *bytes.Buffer) {
+	b.Helper()
+	cmd, out := b.command(args...)
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = cmd.Process.Kill() })
+	return cmd, out
+}
+
+// runs of a bastion are those of all that this one sees, the newest first.
+func (b bastion) runsOf(name string) []store.Meta {
+	b.Helper()
+	cmd, out := b.command("runs", "ls", "-o", "json")
+	cmd.Args = slices.Delete(cmd.Args, len(cmd.Args)-2, len(cmd.Args)) // no inventory
+	if err := cmd.Run(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	var runs []store.Meta
+	if err := json.Unmarshal(out.Bytes(), &runs); err != nil {
+		b.Fatal(err)
+	}
+	return slices.DeleteFunc(runs, func(m store.Meta) bool { return m.Bastion != name })
+}
+
+const sharedPlay = play + `    - copy: {content: x, dest: "/root/of-{{ who }}"}
+    - shell: 'echo enter {{ who }} >>/root/history; touch /run/in-{{ who }}; while [ ! -e /run/go-{{ who }} ]; do sleep 0.05; done; echo leave {{ who }} >>/root/history'
+      undo: []
+    - copy: {content: x, dest: "/root/after-{{ who }}"}
+`
+
+// TestTwoBastions has two start the same run at the same time. One goes on; the other is told who does, and may begin only when the first is
+// done or its lease has expired, however it went: killed, or asleep, after which it is refused by the hosts and stops.
+func TestTwoBastions(t *testing.T) {
+	s := newRig(t, 1)
+	h := s.lab.Hosts[0]
+	both := s.bastions("east", "west")
+	east, west := both[0], both[1]
+	book := s.write("play.yml", sharedPlay)
+	enter := func(b bastion, who string) (*exec.Cmd, *bytes.Buffer) {
+		cmd, out := b.start("run", book, "-e", "who="+who)
+		s.until(func() bool { return s.has(h, "/run/in-"+who) })
+		return cmd, out
+	}
+
+	first, _ := enter(east, "killed")
+	text := west.calroll(runner.ExitError, "run", book, "-e", "who=refused")
+	s.contains(text, "from east is at work on 1 hosts ("+h.Name+")")
+	s.contains(west.calroll(runner.ExitOK, "locks"), "held", "from east", east.runsOf("east")[0].ID)
+	s.contains(west.calroll(runner.ExitError, "unlock", "--yes"), "is alive")
+	if got := west.runsOf("east"); len(got) != 1 || got[0].State != store.Running {
+		t.Errorf("west sees %+v", got)
+	}
+	_ = first.Process.Kill()
+	_ = first.Wait()
+	s.sh(h, "touch /run/go-killed /run/go-next")
+	west.calroll(runner.ExitOK, "run", book, "-e", "who=next", "--lock-timeout", "1m")
+
+	asleep, out := enter(east, "asleep")
+	_ = asleep.Process.Signal(syscall.SIGSTOP)
+	s.sh(h, "touch /run/go-last")
+	west.calroll(runner.ExitOK, "run", book, "-e", "who=last", "--lock-timeout", "1m")
+	s.sh(h, "touch /run/go-asleep")
+	_ = asleep.Process.Signal(syscall.SIGCONT)
+	_ = asleep.Wait()
+	if asleep.ProcessState.Success() {
+		t.Errorf("the bastion that slept ended as if nothing had been:\n%s", out)
+	}
+	s.critical(h, "killed", "next", "asleep", "last")
+	if s.has(h, "/root/after-killed") || s.has(h, "/root/after-asleep") || s.has(h, "/root/of-refused") {
+		t.Error("a bastion without the lock has worked on the host")
+	}
+
+	// What was run there can be looked at and taken back from here.
+	killed := west.runsOf("east")[1].ID
+	s.contains(west.show(killed), "changed: ["+h.Name+"]")
+	west.calroll(runner.ExitOK, "rollback", killed)
+	if s.has(h, "/root/of-killed") {
+		t.Error("it was not taken back")
+	}
+	if got := east.runsOf("east")[1].State; got != store.RolledBack {
+		t.Errorf("east says of its run: %s", got)
+	}
+	s.contains(west.calroll(runner.ExitOK, "locks"), h.Name, "free")
+}
+
+func (b bastion) show(run string) string {
+	b.Helper()
+	cmd, out := b.command("runs", "show", run)
+	cmd.Args = slices.Delete(cmd.Args, len(cmd.Args)-2, len(cmd.Args))
+	if err := cmd.Run(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	return out.String()
+}
+
+// critical reads what the runs have written down on the host: nobody was there while another was.
+func (s *rig) critical(h *testenv.Host, order ...string) {
+	s.Helper()
+	var want []string
+	for i, who := range order {
+		want = append(want, "enter "+who)
+		if i%2 == 1 { // the others were cut off
+			want = append(want, "leave "+who)
+		}
+	}
+	if got := s.sh(h, "cat /root/history"); got != strings.Join(want, "\n") {
+		s.Errorf("the history of the host is\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+	}
+}
+
+// TestLocksOfAHost without a state that is shared: a bastion that vanishes leaves the host locked, and unlock fences it off.
+func TestLocksOfAHost(t *testing.T) {
+	s := newRig(t, 1)
+	h := s.lab.Hosts[0]
+	east, west := bastion{s, "east", ""}, bastion{s, "west", ""}
+	book := s.write("play.yml", sharedPlay)
+	cmd, out := east.start("run", book, "-e", "who=east")
+	s.until(func() bool { return s.has(h, "/run/in-east") })
+	s.contains(west.calroll(runner.ExitUnreachable, "run", book, "-e", "who=west"), "another run holds it", "from east")
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	s.until(func() bool {
+		r, err := h.Exec(t.Context(), "pgrep", "-f", "remote-serve")
+		return err == nil && r.Code == 1
+	})
+	s.contains(west.calroll(runner.ExitUnreachable, "run", book, "-e", "who=west"), "from east", "its helper is gone, and the lock expires in")
+	text := west.calroll(runner.ExitOK, "locks")
+	s.contains(text, "left", "from east", "is open on "+h.Name, "calroll rollback")
+	s.contains(west.calroll(runner.ExitError, "unlock"), "from east", "use --yes")
+	s.contains(west.calroll(runner.ExitOK, "unlock", "--yes"), h.Name+": unlocked; ", "from east")
+	s.sh(h, "touch /run/go-west")
+	west.calroll(runner.ExitOK, "run", book, "-e", "who=west")
+	s.contains(west.calroll(runner.ExitOK, "unlock", "--yes"), "no host is locked")
+	east.calroll(runner.ExitOK, "rollback", "last")
+	if s.has(h, "/root/of-east") || !s.has(h, "/root/of-west") {
+		t.Errorf("the wrong run was taken back\n%s", out)
+	}
+}

@@ -1,0 +1,56 @@
+package runner
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"os/user"
+	"time"
+
+	"github.com/calroll/calroll/tasks/journal"
+)
+
+var pid = os.Getpid()
+
+// newHolder is this process, for hosts and for other bastions.
+func newHolder(run string) journal.Holder {
+	return journal.Holder{User: userName(), Bastion: hostName(), PID: pid, Started: journal.Self().Started, Run: run, Since: time.Now()}
+}
+
+func userName() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return fmt.Sprint(os.Getuid())
+}
+
+// bastionVar names this machine for those who are kept out by it; without it that is its host name, which in a container says little.
+const bastionVar = "CALROLL_BASTION"
+
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "unknown"
+	}
+	return cmp.Or(os.Getenv(bastionVar), name)
+}
+
+// holderFor is what a way's host is told of this controller: with the token that it gave to the identity before, and with the shared lease if
+// that covers the host.
+func (f *fleet) holderFor(w way) journal.Holder {
+	h := f.holder
+	if f.lease != nil {
+		h.Lease = f.lease(w.Host)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h.Token = f.tokens[w.identity()]
+	return h
+}
+
+// began keeps what the host has given.
+func (f *fleet) began(w way, token int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tokens[w.identity()] = token
+}
