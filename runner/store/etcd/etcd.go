@@ -11,8 +11,8 @@
 // the clock since boot.
 //
 // Runs are not kept a second way: a Mirror ships what grows in a run's folder, and Fetch makes the folder on another bastion. So whatever reads a
-// run reads files, and goes on doing so while etcd is away. A piece is only written while the claim of its run is there, so that who has lost it
-// cannot write into a run that somebody else has gone on with. Values are gzip.
+// run reads files, and goes on doing so while etcd is away. A piece is only written while the claim of its run is there or, when it was lost, while
+// nobody else has gone on with the run. Values are gzip.
 package etcd
 
 import (

@@ -88,6 +88,7 @@ type Mirror struct {
 
 	mu   sync.Mutex // guards what follows; held while shipping
 	mark mark
+	at   int64           // the revision of run.json in etcd, as written here
 	full map[string]bool // files of which no more is kept
 	ours *os.File        // the folder, locked: nobody fetches into it
 }
@@ -162,8 +163,9 @@ func (m *Mirror) Sync(ctx context.Context) error {
 		err = m.files(ctx)
 	}
 	if sum := hash(text); err == nil && sum != m.mark.Meta {
-		if err = m.state.putMeta(ctx, m.run, text, m.holds()); err == nil {
-			m.mark.Meta = sum
+		var at int64
+		if at, err = m.state.putMeta(ctx, m.run, text, m.holds()); err == nil {
+			m.mark.Meta, m.at = sum, at
 		}
 	}
 	if err == nil {
@@ -175,8 +177,11 @@ func (m *Mirror) Sync(ctx context.Context) error {
 	return nil
 }
 
-// holds is the condition that the claim of the run is there.
+// holds is the condition that the claim of the run is there; or, when it is lost, that nobody has gone on with the run: how it ended is told still.
 func (m *Mirror) holds() clientv3.Cmp {
+	if m.at > 0 && m.lease.Err() != nil {
+		return clientv3.Compare(clientv3.ModRevision(m.state.key("runs", m.run)), "=", m.at)
+	}
 	return clientv3.Compare(clientv3.CreateRevision(m.lease.key), "=", m.lease.revision)
 }
 
@@ -214,13 +219,14 @@ func (m *Mirror) file(ctx context.Context, name string) error {
 			return nil
 		}
 		if m.full[base] = at+int64(len(piece)) > fileLimit; m.full[base] {
-			return m.state.put(ctx, m.state.key("full", m.run, base), "", m.holds())
+			_, err := m.state.put(ctx, m.state.key("full", m.run, base), "", m.holds())
+			return err
 		}
 		value, err := pack(piece)
 		if err != nil {
 			return err
 		}
-		if err := m.state.put(ctx, m.state.key("files", m.run, base, fmt.Sprintf("%012d-%d", at, len(piece))), value, m.holds()); err != nil {
+		if _, err := m.state.put(ctx, m.state.key("files", m.run, base, fmt.Sprintf("%012d-%d", at, len(piece))), value, m.holds()); err != nil {
 			return err
 		}
 		m.mark.Files[base] = at + int64(len(piece))
@@ -254,30 +260,34 @@ func (s *State) Ship(ctx context.Context, dir, run string) error {
 	if k.Meta == hash(text) {
 		return nil
 	}
-	if err := s.putMeta(ctx, run, text); err != nil {
+	if _, err := s.putMeta(ctx, run, text); err != nil {
 		return fmt.Errorf("cannot share run %s with other bastions: %w", run, err)
 	}
 	k.Meta = hash(text)
 	return k.write(folder)
 }
 
-func (s *State) putMeta(ctx context.Context, run string, text []byte, conditions ...clientv3.Cmp) error {
+func (s *State) putMeta(ctx context.Context, run string, text []byte, conditions ...clientv3.Cmp) (at int64, err error) {
 	value, err := pack(text)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if len(value) > metaLimit {
-		return fmt.Errorf("%s has %d bytes, and etcd takes %d", metaName, len(value), metaLimit)
+		return 0, fmt.Errorf("%s has %d bytes, and etcd takes %d", metaName, len(value), metaLimit)
 	}
 	return s.put(ctx, s.key("runs", run), value, conditions...)
 }
 
-func (s *State) put(ctx context.Context, key, value string, conditions ...clientv3.Cmp) error {
+// put writes a key on conditions, and returns its revision.
+func (s *State) put(ctx context.Context, key, value string, conditions ...clientv3.Cmp) (at int64, err error) {
 	r, err := s.client.Txn(ctx).If(conditions...).Then(clientv3.OpPut(key, value)).Commit()
-	if err == nil && !r.Succeeded {
-		err = errors.New("the lock of this run is not there any more")
+	if err != nil {
+		return 0, err
 	}
-	return err
+	if !r.Succeeded {
+		return 0, errors.New("the lock of this run is not there any more, and another bastion has gone on with it")
+	}
+	return r.Header.Revision, nil
 }
 
 // piece is a part of a file in etcd.
