@@ -23,8 +23,11 @@ import (
 	"github.com/calroll/calroll/testenv"
 )
 
-// program builds calroll once for all rigs.
+// program builds calroll once for all rigs, unless CALROLL names one.
 var program = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("CALROLL"); path != "" {
+		return filepath.Abs(path)
+	}
 	dir, err := os.MkdirTemp("", "calroll-faults-")
 	if err != nil {
 		return "", err
@@ -66,6 +69,16 @@ var watch = testenv.Watch{
 	Sysctls: []string{"net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_syn_retries"},
 }
 
+// fresh are six hosts as the image has them.
+var fresh = func(t testing.TB) *testenv.Lab {
+	t.Helper()
+	lab := testenv.ForTest(t, 6)
+	if err := lab.Reset(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return lab
+}
+
 // newRig makes a rig for one of testdata's plays.
 func newRig(t testing.TB, play string) *rig {
 	t.Helper()
@@ -73,10 +86,9 @@ func newRig(t testing.TB, play string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{TB: t, lab: testenv.ForTest(t, 6), dir: t.TempDir(), calroll: path, relays: map[string]*testenv.Relay{}}
+	r := &rig{TB: t, lab: fresh(t), dir: t.TempDir(), calroll: path, relays: map[string]*testenv.Relay{}}
 	r.book = filepath.Join(r.dir, "play", play)
 	r.inventory = filepath.Join(r.dir, "inventory.yml")
-	r.must(r.lab.Reset(t.Context()))
 	r.must(os.CopyFS(filepath.Dir(r.book), os.DirFS("testdata")))
 	r.content()
 	for _, h := range r.lab.Hosts {
@@ -163,6 +175,9 @@ func (r *rig) pictures() map[string]testenv.Snapshot {
 	return all
 }
 
+// steps are the tasks of a batch, its handlers counted as often as they run.
+const steps = 42
+
 // learn runs the play without a fault, keeps the pictures of before and after, and takes the run back.
 func (r *rig) learn() {
 	r.Helper()
@@ -172,6 +187,9 @@ func (r *rig) learn() {
 	said := run.said()
 	if said.exit != 0 || len(said.committed) != len(r.lab.Hosts) {
 		r.Fatalf("the play ends with %d where nothing is wrong:\n%s", said.exit, run)
+	}
+	if said.tasks != steps {
+		r.Fatalf("a batch of the play has %d tasks, handlers counted, and not %d", said.tasks, steps)
 	}
 	r.batches, r.after = said.batches, r.pictures()
 	for name := range r.before {

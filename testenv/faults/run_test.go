@@ -84,13 +84,12 @@ func (w *run) wait() {
 	w.later.Wait()
 }
 
-// String is what the run showed, for a failure.
+// String is the end of what the run showed, for a failure.
 func (w *run) String() string {
 	var b strings.Builder
-	for _, e := range w.events {
-		line, err := json.Marshal(e)
-		if err == nil {
-			fmt.Fprintf(&b, "%.600s\n", line)
+	for _, e := range w.events[max(0, len(w.events)-30):] {
+		if line, err := json.Marshal(e); err == nil {
+			fmt.Fprintf(&b, "%.400s\n", line)
 		}
 	}
 	return b.String() + w.errors.String()
