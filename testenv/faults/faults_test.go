@@ -5,6 +5,9 @@ import (
 	"testing"
 )
 
+// steps are the tasks of a batch of testdata/site.yml, its handlers counted as often as they run.
+const steps = 42
+
 // TestFaults tries every trial of this build on as many rigs as it has, and prints what came of each as it goes and, summed up, at the end.
 func TestFaults(t *testing.T) {
 	all, result := trials(), &table{}
@@ -13,7 +16,7 @@ func TestFaults(t *testing.T) {
 		t.Run(fmt.Sprintf("rig %d", i+1), func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, "site.yml")
-			r.learn()
+			r.learn(steps)
 			for n := i; n < len(all); n += rigs {
 				w := r.try(all[n])
 				result.add(w)

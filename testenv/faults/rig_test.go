@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/calroll/calroll/testenv"
 )
@@ -175,11 +176,8 @@ func (r *rig) pictures() map[string]testenv.Snapshot {
 	return all
 }
 
-// steps are the tasks of a batch, its handlers counted as often as they run.
-const steps = 42
-
-// learn runs the play without a fault, keeps the pictures of before and after, and takes the run back.
-func (r *rig) learn() {
+// learn runs the play without a fault, keeps the pictures of before and after, and takes the run back. steps are the tasks of a batch.
+func (r *rig) learn(steps int) {
 	r.Helper()
 	r.before = r.pictures()
 	run := r.start(nil)
@@ -197,11 +195,8 @@ func (r *rig) learn() {
 			r.Fatalf("the play does nothing on %s", name)
 		}
 	}
-	r.rollback(said)
-	for name, now := range r.pictures() {
-		if diff := r.before[name].Diff(now); len(diff) > 0 {
-			r.Fatalf("the rollback of the run without a fault leaves on %s:\n%s", name, strings.Join(diff, "\n"))
-		}
+	if problems := append(r.rollback(said), r.allBefore()...); len(problems) > 0 {
+		r.Fatalf("the rollback of the run without a fault:\n%s", strings.Join(problems, "\n"))
 	}
 }
 
@@ -227,6 +222,25 @@ for f in /var/lib/calroll/runs/lock /var/lib/calroll/runs/seat; do [ ! -e $f ] |
 		return err
 	})
 	slices.Sort(problems)
+	return append(problems, r.heldHere()...)
+}
+
+// heldHere checks that no lock is held on this machine, where the program works on clusters for its hosts.
+func (r *rig) heldHere() (problems []string) {
+	r.Helper()
+	files, err := filepath.Glob(filepath.Join(r.dir, "state/calroll/controller/cluster/*/*"))
+	r.must(err)
+	for _, file := range files {
+		if name := filepath.Base(file); name != "lock" && name != "seat" {
+			continue
+		}
+		fd, err := unix.Open(file, unix.O_RDWR, 0)
+		r.must(err)
+		if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			problems = append(problems, fmt.Sprintf("%s is held", file))
+		}
+		_ = unix.Close(fd)
+	}
 	return problems
 }
 

@@ -15,8 +15,9 @@ cat >/usr/local/bin/faults-hold <<'H'
 while [ -e /run/faults/hold-$1 ]; do sleep 0.05; done
 H
 chmod 0755 /usr/local/bin/faults-hold
-for u in old extra spare; do
-  printf '[Service]\nExecStart=/usr/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n' >/etc/systemd/system/faults-$u.service
+mkdir -p /usr/local/lib/systemd/system # a unit in /etc cannot be masked
+for u in etc/systemd/system/faults-old etc/systemd/system/faults-extra usr/local/lib/systemd/system/faults-spare; do
+  printf '[Service]\nExecStart=/usr/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n' >/$u.service
 done
 systemctl daemon-reload
 systemctl enable --now faults-old faults-extra
