@@ -27,7 +27,7 @@ type run struct {
 }
 
 // runPatience bounds a run, whatever happens to it. The longest faults last half a minute, the longest silence of a link three quarters.
-const runPatience = 5 * time.Minute
+const runPatience = 10 * time.Minute
 
 // start runs the play. at is told each event, by one goroutine, as soon as the program has written it.
 func (r *rig) start(at func(*run, event.Event)) *run {
