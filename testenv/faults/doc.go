@@ -14,5 +14,5 @@
 //   - hosts that were committed are as after a run without faults, hosts that were not reached or were undone as before; others are
 //     named as open;
 //   - no lock is held on any host and nothing of calroll runs there;
-//   - the run can be gone on with to its end by `calroll resume`, or taken back by `calroll rollback`, and then every host is as after, or as before.
+//   - `calroll rollback` takes the run back, and then every host is as before.
 package faults
