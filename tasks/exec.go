@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,7 +57,7 @@ func (s *Sys) Exec(ctx context.Context, c Cmd) (Output, error) {
 		}
 		env[k] = v
 	}
-	c.Env = env
+	c.Env = s.marked(env, c)
 	s.step("before exec")
 	return run(ctx, c)
 }
@@ -72,10 +73,12 @@ func (c Cmd) name() string {
 func (s *Sys) recordExec(ctx context.Context, c Cmd) error {
 	if len(s.o.Undo) > 0 && !s.undoKept {
 		b := Before{Kind: "exec", Key: c.name(), Was: "not run", After: "run"}
-		if err := s.record(ctx, b, execMeta{s.o.Undo}, nil); err != nil {
+		s.mark = rand.Text()
+		seq, err := s.recordSeq(ctx, b, execMeta{Undo: s.o.Undo, Mark: s.mark}, nil)
+		if err != nil {
 			return err
 		}
-		s.undoKept = true
+		s.undoKept, s.undoSeq = true, seq
 	}
 	if s.o.Handler != nil && !s.refreshed {
 		b := Before{Kind: "refresh", Key: "handler " + s.o.Handler.Module}
@@ -291,6 +294,7 @@ func (c *capture) bytes() []byte {
 // execMeta is the Meta of an exec record.
 type execMeta struct {
 	Undo []Invocation `json:"undo"`
+	Mark string       `json:"mark,omitempty"` // the value of markName in the environment of the commands
 }
 
 // execKind undoes commands by the modules that their task declared. They run whenever the command began, so they must be
@@ -299,6 +303,18 @@ type execKind struct{ kindOptions }
 
 // State cannot be told: whatever began is undone.
 func (execKind) State(_ context.Context, b Before) (string, error) { return b.After, nil }
+
+// Tidy ends what a helper that was killed left running: it would go on to alter the host after the undo.
+func (execKind) Tidy(ctx context.Context, b Before) error {
+	var m execMeta
+	if err := json.Unmarshal(b.Meta, &m); err != nil {
+		return failed("read the record of "+b.Key, err)
+	}
+	if b.Done || m.Mark == "" {
+		return nil
+	}
+	return endMarked(ctx, m.Mark)
+}
 
 // Restore runs the declared steps in their order.
 func (k execKind) Restore(ctx context.Context, b Before, _ Kept, _ bool) error {

@@ -137,6 +137,7 @@ func Run(ctx context.Context, m Module, sys *Sys) (r Result) {
 		sys.finish(&r)
 	}()
 	r, err := m.Run(ctx, sys)
+	sys.commandsEnded(ctx)
 	if err == nil {
 		return r
 	}

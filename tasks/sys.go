@@ -52,8 +52,10 @@ type Sys struct {
 	warnings  []string
 	outdated  []string
 	diffs     []Diff
-	refreshed bool // the handler was recorded
-	undoKept  bool // the declared undo was recorded
+	refreshed bool   // the handler was recorded
+	undoKept  bool   // the declared undo was recorded
+	undoSeq   int64  // the number of that record
+	mark      string // in the environment of the commands that it undoes
 }
 
 // NewSys is the machine for one module run.

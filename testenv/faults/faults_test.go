@@ -1,0 +1,27 @@
+package faults
+
+import (
+	"fmt"
+	"testing"
+)
+
+// steps are the tasks of a batch of testdata/site.yml, its handlers counted as often as they run.
+const steps = 42
+
+// TestFaults tries every trial of this build on as many rigs as it has, and prints what came of each as it goes and, summed up, at the end.
+func TestFaults(t *testing.T) {
+	all, result := trials(), &table{}
+	t.Cleanup(func() { t.Logf("%d trials\n%v", len(result.rows), result) })
+	for i := range rigs {
+		t.Run(fmt.Sprintf("rig %d", i+1), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, "site.yml")
+			r.learn(steps)
+			for n := i; n < len(all); n += rigs {
+				w := r.try(all[n])
+				result.add(w)
+				t.Log(w)
+			}
+		})
+	}
+}
