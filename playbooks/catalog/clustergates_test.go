@@ -105,6 +105,11 @@ func ipamIs(ipam string) string {
 	return "kube_configmaps: {calico-config: {cni_network_config: '{\"ipam\": {\"type\": \"" + ipam + "\"}}'}}\n"
 }
 
+// idlePolicies are NetworkPolicies that a release wakes.
+func idlePolicies(turn string) string {
+	return "kube_policy_turn: '" + turn + "'\nkube_idle_policies: [shop/web, shop/db]\n"
+}
+
 // typhaOn are pods of Typha on nodes, as node-remove finds them.
 func typhaOn(nodes ...string) string {
 	var pods []string
@@ -250,6 +255,10 @@ var clusterCases = []gateCase{
 	{topic: "hop", gate: "G-39 stop", vars: "calico_version: v3.1.7\ndatastore: etcd\n", facts: installed("integrated", "etcd", "networking", "calico", "2.6.12"), found: "no way from 2.6.12 to 3.1.7", remedy: "etcd-v2-to-v3",
 		open: [2]string{"calico_version: v3.1.7\ndatastore: etcd\netcd_v2_to_v3: true\n", installed("integrated", "etcd", "networking", "calico", "2.6.12")}},
 	{topic: "hop", gate: "G-39 stop", facts: installed("hosted", "kdd", "networking", "calico", "2.6.12"), found: "no way from 2.6.12 to 3.28.5", remedy: "Stop over at a release from 3.15 to 3.27"},
+	{topic: "policies", gate: "G-39 ask", vars: "calico_version: v2.6.12\ndatastore: etcd\n", facts: idlePolicies("2.4"), found: "shop/web, shop/db do nothing yet", remedy: "delete what shall not count",
+		open: [2]string{"calico_version: v2.3.0\ndatastore: etcd\n", idlePolicies("2.4")}},
+	{topic: "policies", gate: "G-39 ask", vars: "calico_version: v2.5.1\n", facts: idlePolicies("2.3"), found: "from Calico 2.3 on", remedy: "ack",
+		open: [2]string{"calico_version: v2.5.1\n", "kube_policy_turn: '2.3'\nkube_idle_policies: []\n"}},
 	{topic: "upgrade", gate: "G-43 ask", vars: "calico_version: v3.27.5\n", facts: installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_open_endpoints: [all1]\n", found: "all1 are for all interfaces", remedy: "write policies",
 		open: [2]string{"calico_version: v3.27.5\n", installed("hosted", "kdd", "networking", "calico", "3.14.1") + "kube_open_endpoints: [all1]\n"}},
 	{topic: "upgrade", gate: "G-43 stop", vars: "calico_version: v3.27.5\nwith_calicoctl: false\n", facts: installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_open_endpoints: [all1]\n", found: "all1 are for all interfaces", remedy: "set with_calicoctl to true",
