@@ -167,6 +167,8 @@ var clusterCases = []gateCase{
 	{topic: "installed", gate: "G-19 stop", vars: "product: cnx\n", facts: installed("hosted", "kdd", "networking", "calico", "3.28.5"), found: "Calico 3.28.5 is installed", remedy: "only Calico 3.0",
 		open: [2]string{"product: cnx\n", installed("hosted", "kdd", "networking", "calico", "3.0.12")}},
 
+	{topic: "kdd", gate: "P-10 stop", vars: "artifact_source: image\n", facts: soundCluster("runtimes", "") + "host_runtime: \"\"\nkdd_gets_calicoctl: true\n", found: "no container runtime is installed and running", remedy: "with_calicoctl",
+		open: [2]string{"artifact_source: image\n", "host_runtime: docker\nkdd_gets_calicoctl: true\n"}},
 	{topic: "kdd", gate: "G-11 stop", vars: "mode: integrated\ncalico_version: v2.4.1\n", found: "2.4.1 does not run as a unit", remedy: "Calico 2.5", open: [2]string{"mode: integrated\ncalico_version: v2.5.1\n", ""}},
 	{topic: "kdd", gate: "G-15 stop", vars: "ipam: calico-ipam\ncalico_version: v3.5.8\n", found: "needs Calico 3.6", remedy: "host-local", open: [2]string{"ipam: calico-ipam\ncalico_version: v3.6.5\n", ""}},
 	{topic: "kdd", gate: "G-16 stop", vars: "ipam: host-local\n", facts: flags("v: '2'", "allocate-node-cidrs: 'false', cluster-cidr: 192.168.0.0/16"), found: "on node1 runs without --allocate-node-cidrs=true", remedy: "--cluster-cidr",

@@ -98,7 +98,6 @@ var hostCases = []struct{ gate, vars, facts, says string }{
 	{"P-10 stop", "", found("runtimes", "") + "host_runtime: \"\"\n", "no container runtime is installed and running"},
 	{"P-10 stop", "container_runtime: podman\n", soundHost, "podman is not running"},
 	{"P-10 stop", "unit_style: seed\n", found("runtimes", "podman") + "host_runtime: podman\n", "need docker"},
-	{"P-10 stop", "artifact_source: image\n", found("runtimes", "ctr") + "host_runtime: ctr\n", "with ctr"},
 	{"P-11 warn", "", found("load", "9.00"), "load average is 9.00 on 2 CPUs"},
 	{"P-12 stop", "", found("bin_options", "rw,noexec"), "read-only or noexec"},
 	{"P-16 stop", "kubeproxy_method: annotation\nkube_version: \"1.28.0\"\n", found(), "takes no mode from an annotation"},
