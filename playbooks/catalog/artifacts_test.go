@@ -49,12 +49,21 @@ func TestArtifactSources(t *testing.T) {
 	c.sh(h, `cd /var/cache/http && mkdir -p /tmp/ctl /tmp/cni/opt/cni/bin &&
 		cp calico-v*/calicoctl /tmp/ctl && cp calico-v*/calico calico-v*/calico-ipam cni-plugins-*/loopback cni-plugins-*/portmap cni-plugins-*/host-local cni-plugins-*/bandwidth /tmp/cni/opt/cni/bin &&
 		tar -C /tmp/ctl -c . | docker import - calico/ctl:v3.28.5 && tar -C /tmp/cni -c . | docker import - calico/cni:v3.28.5`)
-	c.playTwice(pb, "-e", "artifact_cache=/var/cache/image", "-e", "artifact_source=image")
-	if got := c.programs(h, "image"); got != want {
-		t.Errorf("out of images:\n%s\nwant\n%s", got, want)
+	c.sh(h, "docker save calico/ctl:v3.28.5 calico/cni:v3.28.5 | ctr --namespace calico images import -")
+	for _, runtime := range []string{"docker", "ctr"} {
+		c.playTwice(pb, "-e", "artifact_cache=/var/cache/"+runtime, "-e", "artifact_source=image", "-e", "container_runtime="+runtime)
+		if got := c.programs(h, runtime); got != want {
+			t.Errorf("out of images of %s:\n%s\nwant\n%s", runtime, got, want)
+		}
 	}
-	if got := c.sh(h, "docker ps -aq"); got != "" {
-		t.Errorf("containers are left over: %s", got)
+	alone := filepath.Join(dir, "alone.yml")
+	write(t, alone, strings.Replace(fetchOnly, "name: artifacts", "name: artifacts, tasks_from: calicoctl", 1))
+	c.playTwice(alone, "-e", "artifact_cache=/var/cache/alone", "-e", "artifact_source=image")
+	if got := c.sh(h, "find /var/cache/alone -type f -printf '%m %f\\n'"); got != "755 calicoctl" {
+		t.Errorf("calicoctl alone brings\n%s", got)
+	}
+	if got := c.sh(h, "docker ps -aq; ctr --namespace calico snapshots ls | grep tmp; true"); got != "" {
+		t.Errorf("something is left over: %s", got)
 	}
 }
 

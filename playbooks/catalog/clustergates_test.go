@@ -105,6 +105,11 @@ func ipamIs(ipam string) string {
 	return "kube_configmaps: {calico-config: {cni_network_config: '{\"ipam\": {\"type\": \"" + ipam + "\"}}'}}\n"
 }
 
+// idlePolicies are NetworkPolicies that a release wakes.
+func idlePolicies(turn string) string {
+	return "kube_policy_turn: '" + turn + "'\nkube_idle_policies: [shop/web, shop/db]\n"
+}
+
 // typhaOn are pods of Typha on nodes, as node-remove finds them.
 func typhaOn(nodes ...string) string {
 	var pods []string
@@ -162,6 +167,8 @@ var clusterCases = []gateCase{
 	{topic: "installed", gate: "G-19 stop", vars: "product: cnx\n", facts: installed("hosted", "kdd", "networking", "calico", "3.28.5"), found: "Calico 3.28.5 is installed", remedy: "only Calico 3.0",
 		open: [2]string{"product: cnx\n", installed("hosted", "kdd", "networking", "calico", "3.0.12")}},
 
+	{topic: "kdd", gate: "P-10 stop", vars: "artifact_source: image\n", facts: soundCluster("runtimes", "") + "host_runtime: \"\"\nkdd_gets_calicoctl: true\n", found: "no container runtime is installed and running", remedy: "with_calicoctl",
+		open: [2]string{"artifact_source: image\n", "host_runtime: docker\nkdd_gets_calicoctl: true\n"}},
 	{topic: "kdd", gate: "G-11 stop", vars: "mode: integrated\ncalico_version: v2.4.1\n", found: "2.4.1 does not run as a unit", remedy: "Calico 2.5", open: [2]string{"mode: integrated\ncalico_version: v2.5.1\n", ""}},
 	{topic: "kdd", gate: "G-15 stop", vars: "ipam: calico-ipam\ncalico_version: v3.5.8\n", found: "needs Calico 3.6", remedy: "host-local", open: [2]string{"ipam: calico-ipam\ncalico_version: v3.6.5\n", ""}},
 	{topic: "kdd", gate: "G-16 stop", vars: "ipam: host-local\n", facts: flags("v: '2'", "allocate-node-cidrs: 'false', cluster-cidr: 192.168.0.0/16"), found: "on node1 runs without --allocate-node-cidrs=true", remedy: "--cluster-cidr",
@@ -250,6 +257,10 @@ var clusterCases = []gateCase{
 	{topic: "hop", gate: "G-39 stop", vars: "calico_version: v3.1.7\ndatastore: etcd\n", facts: installed("integrated", "etcd", "networking", "calico", "2.6.12"), found: "no way from 2.6.12 to 3.1.7", remedy: "etcd-v2-to-v3",
 		open: [2]string{"calico_version: v3.1.7\ndatastore: etcd\netcd_v2_to_v3: true\n", installed("integrated", "etcd", "networking", "calico", "2.6.12")}},
 	{topic: "hop", gate: "G-39 stop", facts: installed("hosted", "kdd", "networking", "calico", "2.6.12"), found: "no way from 2.6.12 to 3.28.5", remedy: "Stop over at a release from 3.15 to 3.27"},
+	{topic: "policies", gate: "G-39 ask", vars: "calico_version: v2.6.12\ndatastore: etcd\n", facts: idlePolicies("2.4"), found: "shop/web, shop/db do nothing yet", remedy: "delete what shall not count",
+		open: [2]string{"calico_version: v2.3.0\ndatastore: etcd\n", idlePolicies("2.4")}},
+	{topic: "policies", gate: "G-39 ask", vars: "calico_version: v2.5.1\n", facts: idlePolicies("2.3"), found: "from Calico 2.3 on", remedy: "ack",
+		open: [2]string{"calico_version: v2.5.1\n", "kube_policy_turn: '2.3'\nkube_idle_policies: []\n"}},
 	{topic: "upgrade", gate: "G-43 ask", vars: "calico_version: v3.27.5\n", facts: installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_open_endpoints: [all1]\n", found: "all1 are for all interfaces", remedy: "write policies",
 		open: [2]string{"calico_version: v3.27.5\n", installed("hosted", "kdd", "networking", "calico", "3.14.1") + "kube_open_endpoints: [all1]\n"}},
 	{topic: "upgrade", gate: "G-43 stop", vars: "calico_version: v3.27.5\nwith_calicoctl: false\n", facts: installed("hosted", "kdd", "networking", "calico", "3.13.5") + "kube_open_endpoints: [all1]\n", found: "all1 are for all interfaces", remedy: "set with_calicoctl to true",

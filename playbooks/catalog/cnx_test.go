@@ -169,7 +169,7 @@ func TestCNXSettingRules(t *testing.T) {
 		{"cnx", "image_registry_username: ada\n", "needs image_registry_password"},
 		{"cnx", "mode: hosted\n", "CNX with etcd has no mode hosted"},
 		{"cnx", "mode: integrated\n", "set it to local or image, or name a mirror"},
-		{"cnx", "mode: hosted\ndatastore: kdd\nartifact_source: image\n", "set it to local, or name a mirror"},
+		{"cnx", "mode: hosted\ndatastore: kdd\nartifact_source: http\n", "set it to local or image, or name a mirror"},
 		{"monitoring", "alertmanager_config: {route: {receiver: x}}\n", "needs route and receivers"},
 		{"monitoring", "alertmanager_config: {route: {receiver: x}, receivers: [{name: y}]}\n", "the route's receiver x"},
 		{"monitoring", "prometheus_node_port: 80\n", "between 30000 and 32767"},
@@ -182,7 +182,7 @@ func TestCNXSettingRules(t *testing.T) {
 			t.Fatalf("sound settings: %q", got)
 		}
 	}
-	for _, text := range []string{"mode: integrated\nartifact_source: image\n", "mode: hosted\ndatastore: kdd\nartifact_base_url: https://mirror.example.com\n"} {
+	for _, text := range []string{"mode: integrated\nartifact_source: image\n", "mode: hosted\ndatastore: kdd\nartifact_source: image\n", "mode: hosted\ndatastore: kdd\nartifact_base_url: https://mirror.example.com\n"} {
 		if got := cnxMistakes(t, "cnx", text); len(got) > 0 {
 			t.Errorf("%q: %q", text, got)
 		}

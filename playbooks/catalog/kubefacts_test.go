@@ -184,3 +184,57 @@ func TestOpenHostEndpoints(t *testing.T) {
 		t.Errorf("without any: %s", got)
 	}
 }
+
+// TestPoliciesByAnnotation: of an old Calico it is known which NetworkPolicies count only later, and which namespaces an annotation alone closes.
+func TestPoliciesByAnnotation(t *testing.T) {
+	turns := func(datastore, image string) string {
+		env := "{name: DATASTORE_TYPE, value: kubernetes}"
+		if datastore == "etcd" {
+			env = "{name: ETCD_ENDPOINTS, value: \"https://e:2379\"}"
+		}
+		return looked("DaemonSet", foundDaemonSet("calico-node", image, env))
+	}
+	for _, c := range []struct{ datastore, image, want string }{
+		{"etcd", "quay.io/calico/node:v1.1.3", "2.4"}, // Calico 2.1.5
+		{"etcd", "quay.io/calico/node:v1.3.0", "2.4"},
+		{"etcd", "quay.io/calico/node:v2.4.1", ""},
+		{"kdd", "quay.io/calico/node:v1.2.1", "2.3"},
+		{"kdd", "quay.io/calico/node:v1.3.0", ""},
+		{"kdd", "docker.io/calico/node:v3.28.5", ""},
+		{"kdd", "docker.io/calico/node:latest", ""},
+	} {
+		if got := kubeLook(t, "kube_look_policy_turn", turns(c.datastore, c.image)); got != `"`+c.want+`"` {
+			t.Errorf("%s with %s: got %s, want %q", c.image, c.datastore, got, c.want)
+		}
+	}
+	if got := kubeLook(t, "kube_look_policy_turn", looked()); got != `""` {
+		t.Errorf("without Calico: %s", got)
+	}
+	got := kubeLook(t, "[kube_look_idle_policies, kube_look_closed_namespaces]", oldNamespaces)
+	want := `[["open/web","other/all"],[{"namespace":"closed","policy":"default-deny"},{"namespace":"taken","policy":"default-deny-all-pods"}]]`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := kubeLook(t, "[kube_look_idle_policies, kube_look_closed_namespaces]", "kube_look_policies: {skipped: true}\n"); got != "[[],[]]" {
+		t.Errorf("without a question: %s", got)
+	}
+}
+
+const oldNamespaces = `
+kube_look_policies:
+  results:
+  - item: {kind: Namespace}
+    resources:
+    - {metadata: {name: open}}
+    - {metadata: {name: other, annotations: {net.beta.kubernetes.io/network-policy: '{"ingress": {}}'}}}
+    - {metadata: {name: closed, annotations: {net.beta.kubernetes.io/network-policy: '{"ingress": {"isolation": "DefaultDeny"}}'}}}
+    - {metadata: {name: taken, annotations: {net.beta.kubernetes.io/network-policy: '{"ingress":{"isolation":"DefaultDeny"}}'}}}
+    - {metadata: {name: done, annotations: {net.beta.kubernetes.io/network-policy: '{"ingress":{"isolation":"DefaultDeny"}}'}}}
+  - item: {kind: NetworkPolicy}
+    resources:
+    - {metadata: {name: web, namespace: open}, spec: {podSelector: {matchLabels: {a: b}}}}
+    - {metadata: {name: all, namespace: other}, spec: {podSelector: {}}}
+    - {metadata: {name: some, namespace: closed}, spec: {podSelector: {matchLabels: {a: b}}}}
+    - {metadata: {name: default-deny, namespace: taken}, spec: {podSelector: {matchLabels: {a: b}}}}
+    - {metadata: {name: mine, namespace: done}, spec: {podSelector: {}}}
+`

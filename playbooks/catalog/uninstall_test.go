@@ -34,11 +34,11 @@ func (c *network) pictures() map[string]testenv.Snapshot {
 	return all
 }
 
-// knowsCalicoctl: the facts of every host tell which calicoctl it has.
+// knowsCalicoctl: the facts of every host tell which calicoctl it has, and what that thinks of the kernel.
 func (c *network) knowsCalicoctl(version string) {
 	c.Helper()
 	play := filepath.Join(c.TempDir(), "play.yml")
-	write(c.T, play, "- hosts: all\n  roles: [host_facts]\n  tasks:\n    - assert: {that: host_found.calicoctl == '"+version+"'}\n")
+	write(c.T, play, "- hosts: all\n  roles: [host_facts]\n  tasks:\n    - assert: {that: [host_found.calicoctl == '"+version+"', host_found.checksystem is defined]}\n")
 	c.carry(exitOK, play)
 }
 
