@@ -76,6 +76,7 @@ func (p *play) round(ctx context.Context, want machine.Soak) []machine.Output {
 	switch {
 	case ctx.Err() != nil:
 		held = "stopped"
+		p.machine.Step(machine.Cancel{}) // a batch that has not soaked has not passed
 	case p.o.Check:
 		held = "asked once, in check mode"
 	}

@@ -53,6 +53,8 @@ func pause(ctx context.Context, c *Call) (Answer, error) {
 	r.Set("echo", args.Echo)
 	r.Set("user_input", typed)
 	r.Set("stdout", said)
+	r.Set("stderr", "")
+	r.Set("rc", 0)
 	return Answer{Result: r}, nil
 }
 

@@ -184,6 +184,9 @@ func (w *world) startBatch(t *rapid.T, o StartBatch) {
 			t.Fatalf("canaries and others together: %v", o.Hosts)
 		}
 	}
+	if last := len(w.batches) - 1; o.Canary && last >= 0 && !slices.Contains(w.play.Canaries, w.batches[last][0]) {
+		t.Fatalf("canaries after others: %v", o.Hosts)
+	}
 	w.checkSize(t, len(o.Hosts))
 	w.batches = append(w.batches, o.Hosts)
 	w.began, w.rounds, w.notified = false, 0, map[string]map[int]bool{}
@@ -230,6 +233,10 @@ func (w *world) run(t *rapid.T, o Run) (next []Output) {
 		next = append(next, w.m.Step(d)...)
 	}
 	w.learn()
+	w.broken = w.broken || o.Gate != "" && slices.ContainsFunc(o.For, func(h string) bool {
+		lost := slices.Contains(w.m.unreachable, h) || w.m.cursors[h] != nil && w.m.cursors[h].unreachable
+		return w.bad[h] && (!lost || o.Gate != Before)
+	})
 	return next
 }
 
