@@ -49,7 +49,6 @@ type world struct {
 	broken    bool            // a gate has failed
 	halts     []Halt
 	rounds    int
-	early     bool // end_play
 	end       *EndPlay
 }
 
