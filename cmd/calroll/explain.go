@@ -175,10 +175,15 @@ func messageOf(s *store.Step) string {
 	if written := lastLine(e.Result["stderr"]); written != "" && (msg == "" || msg == "non-zero return code") {
 		msg = strings.TrimPrefix(msg+": "+written, ": ")
 	}
-	if msg == "" && e.Result["censored"] != nil {
+	switch holds, _ := e.Result["failed_when_result"].(bool); {
+	case msg != "":
+		return msg
+	case e.Result["censored"] != nil:
 		return "its answer is hidden: the task says no_log"
+	case holds:
+		return "its failed_when holds"
 	}
-	return cmp.Or(msg, string(e.Status))
+	return string(e.Status)
 }
 
 func firstLine(text string) string {
@@ -258,7 +263,11 @@ func (x explainer) addTask(e *explanation, s *store.Step) {
 	for _, one := range of {
 		e.Answers = append(e.Answers, answer{one.Label, one.Status, one.Result})
 	}
-	e.Vars = of[0].Vars
+	for _, v := range of[0].Vars {
+		if v.From != "registered" || v.Where != "" { // else it is the answer itself, under the name that conditions know it by
+			e.Vars = append(e.Vars, v)
+		}
+	}
 	if at := of[0].At; at != "" && at != s.Where {
 		blame := lineSource(x.run, at)
 		e.Blame = &blame

@@ -114,7 +114,7 @@ func varRows(vars []event.Var) [][]string {
 		case text == "":
 			text = "(has no value)"
 		}
-		rows = append(rows, []string{"  " + v.Name, text, origin(v)})
+		rows = append(rows, []string{"  " + v.Name, origin(v), text}) // values may be long: they come last
 	}
 	return rows
 }
