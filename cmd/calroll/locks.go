@@ -131,7 +131,8 @@ func lockLine(h runner.HostLock) string {
 	case l.Holder == nil:
 		return fmt.Sprintf("%s\t-\t-\t-\t-\t-\t%d", l.Standing, l.Token)
 	default:
-		return fmt.Sprintf("%s\t%s\t%s\t%d\t%s\t%s ago\t%d", l.Standing, l.Holder.Who(), l.Holder.Run, l.Holder.PID, clock(l.Holder.Since), wholeSeconds(l.Silence), l.Token)
+		return fmt.Sprintf("%s\t%s\t%s\t%d\t%s\t%s ago\t%d", l.Standing, l.Holder.Who(), l.Holder.Run, l.Holder.PID, clock(l.Holder.Since),
+			wholeSeconds(l.Silence), l.Token)
 	}
 }
 

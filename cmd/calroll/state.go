@@ -29,7 +29,7 @@ type stateFlags struct {
 
 func (f *stateFlags) add(root *cobra.Command) {
 	fl := root.PersistentFlags()
-	fl.StringVar(&f.address, "state", os.Getenv("CALROLL_STATE"), "share runs and locks with other bastions in etcd://host:2379[,host2:2379]/prefix (CALROLL_STATE)")
+	fl.StringVar(&f.address, "state", os.Getenv("CALROLL_STATE"), "share runs and locks with other bastions: etcd://host:2379[,host2]/prefix (CALROLL_STATE)")
 	fl.StringVar(&f.ca, "etcd-cacert", os.Getenv("ETCDCTL_CACERT"), "file of the authority that the servers of --state are verified with (ETCDCTL_CACERT)")
 	fl.StringVar(&f.cert, "etcd-cert", os.Getenv("ETCDCTL_CERT"), "client certificate for --state (ETCDCTL_CERT)")
 	fl.StringVar(&f.key, "etcd-key", os.Getenv("ETCDCTL_KEY"), "key of the client certificate (ETCDCTL_KEY)")

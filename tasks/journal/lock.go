@@ -169,7 +169,8 @@ func (j *Journal) take(f, gate *os.File, r record) error {
 	if r.held() && !j.mayFollow(r, gate) {
 		left := (Expiry - silence(gate)).Round(time.Second)
 		_ = unix.Flock(int(f.Fd()), unix.LOCK_UN) // closing it does so too
-		return refused(fmt.Sprintf("another run holds it: %s; its helper is gone, and the lock expires in %s unless it comes back (see calroll locks)", r.Holder, left))
+		return refused(fmt.Sprintf("another run holds it: %s; its helper is gone, and the lock expires in %s unless it comes back (see calroll locks)",
+			r.Holder, left))
 	}
 	h := j.holder
 	if known := r.held() && r.Holder.Run == j.run && h.SameController(*r.Holder); h.Token == 0 && known {
@@ -185,9 +186,11 @@ func (j *Journal) take(f, gate *os.File, r record) error {
 	return errors.Join(noteHeard(gate), unix.Flock(int(f.Fd()), unix.LOCK_SH))
 }
 
-// mayFollow tells whether the lock may pass from the record's holder, who has no helper here any more, to us.
+// mayFollow tells whether the lock may pass from the record's holder, who has no helper here any more, to us. One without a process will not come
+// back.
 func (j *Journal) mayFollow(r record, gate *os.File) bool {
-	return r.Holder.Run == j.run || j.dead > 0 && j.dead == r.Token || r.Holder.Gone() || j.ends(r, gate)
+	dead := j.dead > 0 && j.dead == r.Token || r.Holder.PID == 0 || r.Holder.Gone()
+	return r.Holder.Run == j.run || dead || j.ends(r, gate)
 }
 
 // ends tells whether the right of the record's holder is over.

@@ -71,7 +71,7 @@ func lockState(f, gate *os.File, r record) LockState {
 	s := LockState{Standing: Free, Token: r.Token}
 	manned := !free(f)
 	quiet := silence(gate)
-	if !r.held() || !manned && (quiet > Expiry || r.Holder.Gone()) {
+	if !r.held() || !manned && (quiet > Expiry || r.Holder.PID == 0 || r.Holder.Gone()) {
 		return s
 	}
 	s.Holder, s.Silence, s.Expires = r.Holder, quiet, max(Expiry-quiet, 0)
