@@ -203,7 +203,7 @@ func (r *rig) learn(steps int) {
 // free checks that no lock is held and nothing of calroll is left on any host. A helper whose link was cut may take a moment to notice.
 func (r *rig) free() (problems []string) {
 	r.Helper()
-	const probe = `pgrep -af "remote-|faults-hold" && exit 1
+	const probe = `pgrep -af "[r]emote-|[f]aults-hold" && exit 1
 for f in /var/lib/calroll/runs/lock /var/lib/calroll/runs/seat; do [ ! -e $f ] || flock -n $f true || { echo "$f is held"; exit 1; }; done`
 	var mu sync.Mutex
 	r.onAll(func(ctx context.Context, h *testenv.Host) error {
