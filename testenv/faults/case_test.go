@@ -126,7 +126,7 @@ func (r *rig) judge(c trial, victim *testenv.Host, s said) (outcome string, prob
 		}
 	}
 	for _, name := range s.bad() {
-		if name != victim.Name && !c.fault.all {
+		if name != victim.Name {
 			bad("%s is said to have failed or been lost, and nothing happened to it", name)
 		}
 	}
