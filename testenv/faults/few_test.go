@@ -5,12 +5,13 @@ package faults
 // rigs is how many trials go on at the same time.
 const rigs = 1
 
-// trials are few: one each for the program, its helper, sshd and the link.
+// trials are few: one each for the program, its helper, sshd, the link and the disk.
 func trials() []trial {
 	return []trial{
 		{fault: controllerKilled, point: boundary(20), batch: 2},
 		{fault: helperKilled, point: hanging(inside("a command", "command")), batch: 1},
 		{fault: sshdKilled, point: boundary(12), batch: 1, which: 1},
 		{fault: linkCut, point: inside("a unit that starts", "start"), batch: 1},
+		{fault: diskFull, point: boundary(8), batch: 1, which: 1},
 	}
 }
