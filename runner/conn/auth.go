@@ -90,6 +90,7 @@ type login struct {
 	tried  []string
 	notes  []string // trouble with keys, agent, certificates
 	agent  net.Conn
+	link   *link // that it goes over
 }
 
 func newLogin(ctx context.Context, t *target, keys *keyring, pause func() func()) *login {
@@ -117,8 +118,12 @@ func (l *login) close() {
 	}
 }
 
-// next is the ssh.ClientAuthCallback: it takes the first offer whose method the server allows now.
+// next is the ssh.ClientAuthCallback: it takes the first offer whose method the server allows now. It is asked too when the link has ended in the middle of
+// the offer before: that is no denial.
 func (l *login) next(c *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
+	if err := l.link.ended.Load(); err != nil {
+		return nil, *err
+	}
 	for i, o := range l.offers {
 		if slices.Contains(c.AllowedMethods, o.method) {
 			l.offers = slices.Delete(l.offers, i, i+1)

@@ -260,6 +260,7 @@ func (d *Dialer) handshake(ctx context.Context, raw net.Conn, t *target) (*sshCo
 		return nil, t.hostKeyError(err.Error(), "")
 	}
 	login := newLogin(ctx, t, &d.keys, timer.pause)
+	login.link = l
 	defer login.close()
 	conn, channels, requests, err := ssh.NewClientConn(l, t.addr(), &ssh.ClientConfig{
 		User: t.user, HostKeyCallback: t.checkHostKey, HostKeyAlgorithms: known.algorithms(), AuthCallback: login.next,

@@ -16,7 +16,8 @@ import (
 // connection needs no keepalive.
 type link struct {
 	net.Conn
-	lastRead atomic.Int64 // unix nanoseconds
+	lastRead atomic.Int64          // unix nanoseconds
+	ended    atomic.Pointer[error] // the first error of reading, nil before it
 }
 
 func newLink(c net.Conn) *link {
@@ -29,6 +30,9 @@ func (l *link) Read(p []byte) (int, error) {
 	n, err := l.Conn.Read(p)
 	if n > 0 {
 		l.lastRead.Store(time.Now().UnixNano())
+	}
+	if err != nil {
+		l.ended.CompareAndSwap(nil, &err)
 	}
 	return n, err
 }

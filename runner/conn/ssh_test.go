@@ -161,6 +161,26 @@ func TestSSHCutLink(t *testing.T) {
 	checkLost(t, c, p, "closed the connection")
 }
 
+// TestSSHCutDuringLogin: wherever a link ends in the course of a login, the host could not be reached; nobody was turned away.
+func TestSSHCutDuringLogin(t *testing.T) {
+	server := startSSHD(t)
+	r, o := relayed(t, server)
+	dial(t, o).Close()
+	whole := r.Moved(testenv.FromHost)
+	for part := range int64(24) {
+		if err := r.Restore(); err != nil {
+			t.Fatal(err)
+		}
+		r.CutAfter(testenv.FromHost, 1+whole*part/24)
+		c, err := new(Dialer).Dial(testContext(t), o)
+		if err == nil {
+			c.Close() // all of the login was through
+		} else if KindOf(err) != Unreachable {
+			t.Errorf("cut after %d bytes of %d: %v", 1+whole*part/24, whole, err)
+		}
+	}
+}
+
 // TestSSHSlowLink: a link full of data is alive, however long it takes.
 func TestSSHSlowLink(t *testing.T) {
 	server := startSSHD(t)

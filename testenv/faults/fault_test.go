@@ -21,7 +21,6 @@ type fault struct {
 	heal func(*run, *testenv.Host)
 
 	ends bool // it ends the program itself
-	all  bool // it may hit every host of the batch
 }
 
 var (

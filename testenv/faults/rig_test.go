@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/calroll/calroll/testenv"
 )
@@ -55,8 +54,6 @@ type rig struct {
 	batches   [][]string // as the play makes them
 	before    map[string]testenv.Snapshot
 	after     map[string]testenv.Snapshot
-	vars      []string                       // further arguments of every run
-	extra     func(testenv.Snapshot, string) // adds to the picture of a host what it has elsewhere; may be nil
 }
 
 //go:embed testdata/prepare.sh
@@ -168,11 +165,6 @@ func (r *rig) pictures() map[string]testenv.Snapshot {
 		all[h.Name] = s
 		return nil
 	})
-	if r.extra != nil {
-		for name, s := range all {
-			r.extra(s, name)
-		}
-	}
 	return all
 }
 
@@ -203,7 +195,7 @@ func (r *rig) learn(steps int) {
 // free checks that no lock is held and nothing of calroll is left on any host. A helper whose link was cut may take a moment to notice.
 func (r *rig) free() (problems []string) {
 	r.Helper()
-	const probe = `pgrep -af "remote-|faults-hold" && exit 1
+	const probe = `pgrep -af "[r]emote-|[f]aults-hold" && exit 1
 for f in /var/lib/calroll/runs/lock /var/lib/calroll/runs/seat; do [ ! -e $f ] || flock -n $f true || { echo "$f is held"; exit 1; }; done`
 	var mu sync.Mutex
 	r.onAll(func(ctx context.Context, h *testenv.Host) error {
@@ -222,25 +214,6 @@ for f in /var/lib/calroll/runs/lock /var/lib/calroll/runs/seat; do [ ! -e $f ] |
 		return err
 	})
 	slices.Sort(problems)
-	return append(problems, r.heldHere()...)
-}
-
-// heldHere checks that no lock is held on this machine, where the program works on clusters for its hosts.
-func (r *rig) heldHere() (problems []string) {
-	r.Helper()
-	files, err := filepath.Glob(filepath.Join(r.dir, "state/calroll/controller/cluster/*/*"))
-	r.must(err)
-	for _, file := range files {
-		if name := filepath.Base(file); name != "lock" && name != "seat" {
-			continue
-		}
-		fd, err := unix.Open(file, unix.O_RDWR, 0)
-		r.must(err)
-		if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			problems = append(problems, fmt.Sprintf("%s is held", file))
-		}
-		_ = unix.Close(fd)
-	}
 	return problems
 }
 

@@ -32,8 +32,7 @@ const runPatience = 10 * time.Minute
 // start runs the play. at is told each event, by one goroutine, as soon as the program has written it.
 func (r *rig) start(at func(*run, event.Event)) *run {
 	r.Helper()
-	args := append([]string{"run", r.book, "-i", r.inventory, "--output", "json", "-T", "5"}, r.vars...)
-	return r.follow(at, args...)
+	return r.follow(at, "run", r.book, "-i", r.inventory, "--output", "json", "-T", "30")
 }
 
 func (r *rig) follow(at func(*run, event.Event), args ...string) *run {
