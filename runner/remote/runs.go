@@ -34,6 +34,10 @@ type UndoOptions struct {
 	Force  bool  `json:"force,omitempty"`   // restore also what somebody else changed since
 	DownTo int64 `json:"down_to,omitempty"` // undo only what tasks from this number on did; zero undoes all
 	Guards bool  `json:"guards,omitempty"`  // undo nothing, report the points of no return that have been passed
+	Hold   bool  `json:"hold,omitempty"`    // restore states alone; a later Undo fires the refreshes
+	Fire   bool  `json:"fire,omitempty"`    // fire refreshes also when only another journal of the host has restored something
+	// Preview alters nothing and reports what an Undo would come to now.
+	Preview bool `json:"preview,omitempty"`
 	// For, if any, are the hosts for which what is undone was done; "" is the host itself.
 	For []string `json:"for,omitempty"`
 	// Each, if set, is called with every item as it is done, by the goroutine that waits.
@@ -147,17 +151,21 @@ func (s *server) undo(ctx context.Context, payload []byte) (journal.Report, erro
 	if err := json.Unmarshal(payload, &u); err != nil {
 		return journal.Report{}, fmt.Errorf("%w: %w", errProtocol, err)
 	}
+	o := journal.UndoOptions{Holder: u.Holder, Force: u.Force, DownTo: u.DownTo, For: u.For, Guards: u.Guards, Hold: u.Hold, Fire: u.Fire, Step: s.o.step}
+	if u.Preview {
+		return journal.Preview(ctx, s.o.StateDir, u.Run, o, s.o.Kinds)
+	}
 	if s.book.seat.file == nil {
 		if err := s.book.seat.take(ctx, s.o.StateDir, u.Holder); err != nil {
 			return journal.Report{}, beginError(err)
 		}
 		defer s.book.seat.leave()
 	}
-	o := journal.UndoOptions{Holder: u.Holder, Force: u.Force, DownTo: u.DownTo, For: u.For, Guards: u.Guards, Step: s.o.step, Report: func(i journal.Item) {
+	o.Report = func(i journal.Item) {
 		if v, err := marshal(i); err == nil {
 			_ = s.answer(answer{ID: u.ID, Value: v}) // a lost link ends the undo through ctx
 		}
-	}}
+	}
 	return journal.Undo(ctx, s.o.StateDir, u.Run, o, s.o.Kinds)
 }
 
