@@ -130,6 +130,9 @@ func (p *play) bringIn(task *playbooks.Task, outcomes []outcome) {
 
 func (p *play) load(task *playbooks.Task, in *inclusion) ([]*machine.Node, error) {
 	got, err := p.read(task, in)
+	if err == nil {
+		err = reversible(p.o, p.def, got.Nodes)
+	}
 	if err != nil {
 		return nil, err
 	}
