@@ -12,23 +12,28 @@ import (
 	"github.com/calroll/calroll/playbooks"
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/playbooks/vars"
-	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/store"
 )
 
 // RollbackOptions are what Rollback takes back.
 type RollbackOptions struct {
-	Run   store.Meta
-	Limit string
-	Force bool
+	Run     store.Meta
+	History *History // what its events tell; nil when nobody here has seen it
+	Limit   string
+	To      int64 // the last task that stays; 0 takes everything back
+	Serial  int   // the most hosts that go back at a time; 0 is as many as went forward together
+	Force   bool
+	Preview bool // take nothing back, and tell what would be
+	// Ask is the id, or the start or the end of one, of a run that the store does not know: the hosts of the inventory are asked for it, and Run
+	// is filled from what they keep.
+	Ask string
 }
 
-// Rollback takes a stored run back on every host it worked on. o needs Inventory, Loader, Env, Login, Carried and the sinks; the hosts' own
-// journals say what is there to be undone.
+// Rollback takes a stored run back on every host it worked on: in waves, the newest first. o needs Inventory, Loader, Env, Login, Carried and the
+// sinks; the hosts' own journals say what is there to be undone.
 func Rollback(ctx context.Context, o Options, rb RollbackOptions) (Summary, error) {
-	hosts, err := rollbackHosts(o.Inventory, rb)
-	if err != nil {
-		return Summary{Exit: ExitError}, err
+	if rb.History == nil {
+		rb.History = &History{}
 	}
 	o.Store = nil
 	r, err := begin(o)
@@ -36,15 +41,26 @@ func Rollback(ctx context.Context, o Options, rb RollbackOptions) (Summary, erro
 		return Summary{Exit: ExitError}, err
 	}
 	defer r.fleet.close()
-	r.id, r.fleet.run = rb.Run.ID, ""
+	r.fleet.run = ""
+	if rb.Ask != "" {
+		if rb.Run, err = r.ask(ctx, rb.Ask, rb.Limit); err != nil {
+			return r.end(err)
+		}
+		rb.Limit = "" // only those hosts were asked
+	}
+	hosts, err := rollbackHosts(o.Inventory, rb)
+	if err != nil {
+		return r.end(err)
+	}
+	r.id = rb.Run.ID
 	if err := r.worked(rb.Run.Identities, hosts); err != nil {
 		return r.end(err)
 	}
-	r.emit(event.Event{Kind: event.UndoStart, Hosts: hosts})
-	if !r.undoHosts(ctx, hosts, undoing{run: rb.Run.ID, force: rb.Force}) {
-		r.failed = true
-	}
-	return r.end(nil)
+	b := &back{run: r, RollbackOptions: rb, hosts: map[string]*hostBack{}}
+	b.all(ctx, hosts)
+	s, err := r.end(nil)
+	s.Hosts = hosts
+	return s, err
 }
 
 // rollbackHosts are the hosts of a run, as far as the limit goes.
@@ -72,6 +88,20 @@ func rollbackHosts(inv *inventory.Inventory, rb RollbackOptions) ([]string, erro
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("cannot take run %s back: the inventory does not know %s any more", rb.Run.ID, strings.Join(missing, ", "))
 	}
+	return inOrder(inv, names)
+}
+
+// inOrder sorts hosts as the inventory has them: the store has them as they happened to answer.
+func inOrder(inv *inventory.Inventory, names []string) ([]string, error) {
+	all, err := inv.Match("all")
+	if err != nil {
+		return nil, err
+	}
+	place := map[string]int{} // an implicit localhost has none: it comes first
+	for i, h := range all {
+		place[h.Name] = i + 1
+	}
+	slices.SortFunc(names, func(a, b string) int { return place[a] - place[b] })
 	return names, nil
 }
 

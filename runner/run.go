@@ -65,6 +65,8 @@ type Summary struct {
 	Exit   int
 	Counts map[string]event.Counts
 	Stats  remote.Stats
+	Hosts  []string // of a rollback, those it worked on
+	Open   []string // hosts that could not be taken back as a whole, sorted
 }
 
 // run is a run being carried out.
@@ -86,7 +88,8 @@ type run struct {
 	record *store.Run
 	counts map[string]*event.Counts
 	taskNo int64
-	others map[string][]string // by host, those that have done something in its place
+	others map[string][]string     // by host, those that have done something in its place
+	open   map[string]event.Status // hosts that could not be taken back as a whole, and how that ended
 
 	gone       map[string]bool // hosts that failed or were lost: later plays go on without them
 	unreached  map[string]bool // those of them that were lost
@@ -110,7 +113,7 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 	if err := errors.Join(errs...); err != nil {
 		return Summary{Exit: ExitParse}, err
 	}
-	if err := checkHosts(o, books); err != nil {
+	if err := errors.Join(checkHosts(o, books), checkReversible(o, books)); err != nil {
 		return Summary{Exit: ExitError}, err
 	}
 	r, err := begin(o)
@@ -169,7 +172,7 @@ func joinsHosts(p *playbooks.Play) bool {
 func begin(o Options) (*run, error) {
 	now := time.Now()
 	r := &run{o: o, id: store.NewID(now), loader: o.Loader, env: o.Env, actions: action.All(), mask: o.Mask, started: now,
-		counts: map[string]*event.Counts{}, others: map[string][]string{}, gone: map[string]bool{}, unreached: map[string]bool{}}
+		counts: map[string]*event.Counts{}, others: map[string][]string{}, open: map[string]event.Status{}, gone: map[string]bool{}, unreached: map[string]bool{}}
 	r.world = newWorld(o)
 	r.modules = o.Carried.Modules.Merge(o.Carried.Cluster)
 	r.mask.Add(string(o.Login.Password), string(o.Login.BecomePassword))
@@ -243,7 +246,7 @@ func (r *run) nextTask() int64 {
 
 // end sums the run up and closes its record.
 func (r *run) end(err error) (Summary, error) {
-	s := Summary{Run: r.id, Exit: r.exit(err), Counts: map[string]event.Counts{}, Stats: r.fleet.stats()}
+	s := Summary{Run: r.id, Exit: r.exit(err), Counts: map[string]event.Counts{}, Stats: r.fleet.stats(), Open: r.openHosts(event.Failed, event.Unreachable)}
 	for h, c := range r.counts {
 		s.Counts[h] = *c
 	}
@@ -253,7 +256,7 @@ func (r *run) end(err error) (Summary, error) {
 	r.emit(event.Event{Kind: event.RunEnd, Run: r.id, Exit: &s.Exit, Seconds: time.Since(r.started).Seconds(), Message: r.advice(s),
 		Wire: &event.Wire{FramesOut: s.Stats.FramesOut, FramesIn: s.Stats.FramesIn, BytesOut: s.Stats.BytesOut, BytesIn: s.Stats.BytesIn}})
 	if r.record != nil {
-		err = errors.Join(err, r.record.Close(r.state(s), s.Exit, time.Now()))
+		err = errors.Join(err, r.close(s))
 	}
 	return s, err
 }
@@ -285,28 +288,10 @@ func (r *run) state(s Summary) store.State {
 	switch {
 	case r.canceled:
 		return store.Canceled
-	case r.rolledBack && !remains(s):
+	case r.rolledBack && !r.remains(s):
 		return store.RolledBack
 	case s.Exit != ExitOK:
 		return store.Failed
 	}
 	return store.Passed
-}
-
-// remains tells whether something that the run changed is still there.
-func remains(s Summary) bool {
-	for _, c := range s.Counts {
-		if c.Changed > 0 && c.Undone == 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// advice is what the user can do now.
-func (r *run) advice(s Summary) string {
-	if s.Exit == ExitOK || r.o.Check || r.record == nil || !remains(s) {
-		return ""
-	}
-	return fmt.Sprintf("What this run changed and has not taken back can be taken back with\n  calroll rollback %s", r.id)
 }

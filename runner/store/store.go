@@ -36,6 +36,7 @@ const (
 	Failed     State = "failed"
 	Canceled   State = "canceled"
 	RolledBack State = "rolled back"
+	StillOpen  State = "open" // hosts that should have been taken back were not: Meta.Open
 )
 
 // Meta is what is known of a run as a whole.
@@ -54,6 +55,8 @@ type Meta struct {
 	PID        int        `json:"pid"`
 	Version    string     `json:"version"`
 	Identities []Identity `json:"identities,omitempty"`
+	Open       []string   `json:"open,omitempty"`    // hosts that an undo could not take back as a whole
+	OpenAs     State      `json:"open_as,omitempty"` // what the run is once none of them is left
 }
 
 // Identity is a user the run worked as on a host: each keeps a journal of its own there.
@@ -192,16 +195,6 @@ func save(dir string, m Meta) error {
 		return fmt.Errorf("cannot record run %s: %w", m.ID, err)
 	}
 	return nil
-}
-
-// SetState changes the state of a run that has ended.
-func (s *Store) SetState(id string, state State) error {
-	m, err := s.Load(id)
-	if err != nil {
-		return err
-	}
-	m.State = state
-	return save(filepath.Join(s.dir, m.ID), m)
 }
 
 // List are the runs, the newest first. A folder that holds no readable run is passed over.
