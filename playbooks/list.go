@@ -50,7 +50,7 @@ func (p *Play) list(b *strings.Builder, what Listing) {
 		tags = sortedOnce(tags)
 		all = append(all, tags...)
 		if what.Tasks {
-			fmt.Fprintf(b, "      %s%s\tTAGS: [%s]\n", t.listName(), t.listGate(), strings.Join(tags, ", "))
+			fmt.Fprintf(b, "      %s%s\tTAGS: [%s]%s\n", t.listName(), t.listGate(), strings.Join(tags, ", "), p.undoMark(t))
 		}
 	}
 	if what.Tags {
@@ -91,6 +91,19 @@ func (p *Play) hostsText(render Render) string {
 		}
 	}
 	return strings.Join(texts, ",")
+}
+
+// undoMark marks the tasks of a play that promises rollback which are not taken back, and those that end the way back.
+func (p *Play) undoMark(t *Task) string {
+	switch {
+	case p.Rollback == "" || p.Rollback == "none":
+		return ""
+	case t.Module == "undo_guard":
+		return "\tPOINT OF NO RETURN"
+	case t.UndoNone:
+		return "\tUNDO: none"
+	}
+	return ""
 }
 
 // listName is a task's name in a listing, where an unnamed task is its action alone.

@@ -105,6 +105,7 @@ type Task struct {
 	Delay                          Setting[float64] // seconds between tries, 5 by default
 	Listen                         []Setting[string]
 	Undo                           []*Task // what takes a command back, in order; they have module and arguments only
+	UndoNone                       bool    // undo: none: the author says that nothing has to be taken back
 	Handler                        bool
 	Implicit                       bool     // put in by the loader (role_complete): never listed or shown
 	Include                        *Include // of include_tasks and include_role

@@ -3,6 +3,8 @@ package playbooks
 import (
 	"strings"
 
+	"gopkg.in/yaml.v3"
+
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/playbooks/value"
 )
@@ -67,6 +69,10 @@ func (r *reader) finish(d *draft, in Inherited) {
 	}
 	if in.restrict {
 		r.problems.Addf(d.undo.at, "cannot use %q in undo: what undoes is not undone", "undo")
+		return
+	}
+	if d.undo.val.Kind == yaml.ScalarNode && d.undo.val.Value == "none" {
+		d.UndoNone = true
 		return
 	}
 	d.Undo = r.undoTasks(d.undo.val, in)

@@ -142,6 +142,9 @@ func (p *play) showIncluded(g group, outcomes []outcome) {
 
 func (p *play) load(task *playbooks.Task, in *inclusion) ([]*machine.Node, error) {
 	got, err := p.read(task, in)
+	if err == nil {
+		err = reversible(p.o, p.def, got.Nodes)
+	}
 	if err != nil {
 		return nil, err
 	}

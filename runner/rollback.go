@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,27 +14,36 @@ import (
 	"github.com/calroll/calroll/playbooks"
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/playbooks/vars"
-	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/store"
 )
 
 // RollbackOptions are what Rollback takes back.
 type RollbackOptions struct {
-	Run   store.Meta
-	Limit string
-	Force bool
+	Run     store.Meta
+	Course  *Course // what its events tell; nil when nobody here has seen it
+	Limit   string
+	To      int64 // the last task that stays; 0 takes everything back
+	Serial  int   // the most hosts that go back at a time; 0 is as many as went forward together
+	Force   bool
+	Preview bool // take nothing back, and tell what would be
+	// Ask is the id, or the start or the end of one, of a run that the store does not know: the hosts of the inventory are asked for it, and Run
+	// is filled from what they keep.
+	Ask string
 }
 
-// Rollback takes a stored run back on every host it worked on, and records with the run what came of it when o has a Store. o needs Inventory, Loader, Env, Login, Carried and the sinks; the hosts' own
-// journals say what is there to be undone.
+// Rollback takes a stored run back on every host it worked on: in waves, the newest first. o needs Inventory, Loader, Env, Login, Carried and the
+// sinks; what came of it is recorded with the run when o has a Store. The hosts' own journals say what is there to be undone.
 func Rollback(ctx context.Context, o Options, rb RollbackOptions) (s Summary, err error) {
-	hosts, err := rollbackHosts(o.Inventory, rb)
+	if rb.Course == nil {
+		rb.Course = &Course{}
+	}
+	hosts, err := rb.toAsk(o.Inventory)
 	if err != nil {
 		return Summary{Exit: ExitError}, err
 	}
 	recorded := o.Store
 	o.Store = nil
-	right, ctx, err := takeRight(ctx, o, rb.Run.ID, hosts)
+	right, ctx, err := takeRight(ctx, o, cmp.Or(rb.Run.ID, rb.Ask), hosts)
 	if err != nil {
 		return Summary{Exit: ExitError}, err
 	}
@@ -49,14 +59,47 @@ func Rollback(ctx context.Context, o Options, rb RollbackOptions) (s Summary, er
 	}
 	defer func() { err = errors.Join(err, done()) }()
 	right.give(ctx, r)
+	if rb.Preview || rb.Ask != "" {
+		r.fleet.run = "" // looking takes no host, and an undo takes it where there is something to take back
+	}
+	if rb.Ask != "" {
+		if rb.Run, err = r.ask(ctx, rb.Ask, hosts); err != nil {
+			return r.end(err)
+		}
+		rb.Limit = "" // only those hosts were asked
+		if hosts, err = rollbackHosts(o.Inventory, rb); err != nil {
+			return r.end(err)
+		}
+	}
+	r.id = rb.Run.ID
 	if err := r.worked(rb.Run.Identities, hosts); err != nil {
 		return r.end(err)
 	}
-	r.emit(event.Event{Kind: event.UndoStart, Hosts: hosts})
-	if !r.undoHosts(ctx, hosts, undoing{run: rb.Run.ID, force: rb.Force}) {
-		r.failed = true
+	b := &back{run: r, RollbackOptions: rb, hosts: map[string]*hostBack{}}
+	b.all(ctx, hosts)
+	s, err = r.end(nil)
+	s.Hosts = hosts
+	return s, err
+}
+
+// toAsk are the hosts that a rollback goes to, or asks for the run first.
+func (rb RollbackOptions) toAsk(inv *inventory.Inventory) ([]string, error) {
+	if rb.Ask == "" {
+		return rollbackHosts(inv, rb)
 	}
-	return r.end(nil)
+	var limits []string
+	if rb.Limit != "" {
+		limits = append(limits, rb.Limit)
+	}
+	found, err := inv.Match("all", limits...)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use --limit %s: %w", rb.Limit, err)
+	}
+	var hosts []string
+	for _, h := range found {
+		hosts = append(hosts, h.Name)
+	}
+	return hosts, nil
 }
 
 // rollbackHosts are the hosts of a run, as far as the limit goes.
@@ -84,6 +127,20 @@ func rollbackHosts(inv *inventory.Inventory, rb RollbackOptions) ([]string, erro
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("cannot take run %s back: the inventory does not know %s any more", rb.Run.ID, strings.Join(missing, ", "))
 	}
+	return inOrder(inv, names)
+}
+
+// inOrder sorts hosts as the inventory has them: the store has them as they happened to answer.
+func inOrder(inv *inventory.Inventory, names []string) ([]string, error) {
+	all, err := inv.Match("all")
+	if err != nil {
+		return nil, err
+	}
+	place := map[string]int{} // an implicit localhost has none: it comes first
+	for i, h := range all {
+		place[h.Name] = i + 1
+	}
+	slices.SortFunc(names, func(a, b string) int { return place[a] - place[b] })
 	return names, nil
 }
 

@@ -76,6 +76,8 @@ type Summary struct {
 	Exit   int
 	Counts map[string]event.Counts
 	Stats  remote.Stats
+	Hosts  []string // of a rollback, those it worked on
+	Open   []string // hosts that could not be taken back as a whole, sorted
 }
 
 // run is a run being carried out.
@@ -103,8 +105,9 @@ type run struct {
 	record   *store.Run
 	counts   map[string]*event.Counts
 	taskNo   int64
-	others   map[string][]string // by host, those that have done something in its place
-	hushed   *hush               // not nil: only what fails is shown and counted
+	others   map[string][]string     // by host, those that have done something in its place
+	hushed   *hush                   // not nil: only what fails is shown and counted
+	open     map[string]event.Status // hosts that could not be taken back as a whole, and how that ended
 
 	gone       map[string]bool // hosts that failed or were lost: later plays go on without them
 	unreached  map[string]bool // those of them that were lost
@@ -128,7 +131,7 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 	if err := errors.Join(errs...); err != nil {
 		return Summary{Exit: ExitParse}, err
 	}
-	if err := checkHosts(o, books); err != nil {
+	if err := errors.Join(checkHosts(o, books), checkReversible(o, books)); err != nil {
 		return Summary{Exit: ExitError}, err
 	}
 	o.books = books
@@ -206,7 +209,7 @@ func joinsHosts(p *playbooks.Play) bool {
 func begin(o Options, id string) (*run, error) {
 	now := time.Now()
 	r := &run{o: o, id: id, loader: o.Loader, env: o.Env, actions: action.All(), mask: o.Mask, started: now,
-		counts: map[string]*event.Counts{}, others: map[string][]string{}, gone: map[string]bool{}, unreached: map[string]bool{}}
+		counts: map[string]*event.Counts{}, others: map[string][]string{}, open: map[string]event.Status{}, gone: map[string]bool{}, unreached: map[string]bool{}}
 	r.world = newWorld(o)
 	if o.Resume != nil {
 		r.resumed, r.taskNo, r.headings = o.Resume, o.Resume.Record.LastNo, &headings{}
@@ -310,7 +313,7 @@ func (r *run) nextTask() int64 {
 
 // end sums the run up and closes its record.
 func (r *run) end(err error) (Summary, error) {
-	s := Summary{Run: r.id, Exit: r.exit(err), Counts: map[string]event.Counts{}, Stats: r.fleet.stats()}
+	s := Summary{Run: r.id, Exit: r.exit(err), Counts: map[string]event.Counts{}, Stats: r.fleet.stats(), Open: r.openHosts(event.Failed, event.Unreachable)}
 	for h, c := range r.counts {
 		s.Counts[h] = *c
 	}
@@ -321,7 +324,7 @@ func (r *run) end(err error) (Summary, error) {
 		Wire: &event.Wire{FramesOut: s.Stats.FramesOut, FramesIn: s.Stats.FramesIn, BytesOut: s.Stats.BytesOut, BytesIn: s.Stats.BytesIn}})
 	if r.record != nil {
 		r.record.SetFiles(r.o.files())
-		err = errors.Join(err, r.record.Close(r.state(s), s.Exit, time.Now()))
+		err = errors.Join(err, r.close(s))
 	}
 	return s, err
 }
@@ -353,32 +356,10 @@ func (r *run) state(s Summary) store.State {
 	switch {
 	case r.canceled:
 		return store.Canceled
-	case r.rolledBack && !remains(s):
+	case r.rolledBack && !r.remains(s):
 		return store.RolledBack
 	case s.Exit != ExitOK:
 		return store.Failed
 	}
 	return store.Passed
-}
-
-// remains tells whether something that the run changed is still there.
-func remains(s Summary) bool {
-	for _, c := range s.Counts {
-		if c.Changed > 0 && c.Undone == 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// advice is what the user can do now.
-func (r *run) advice(s Summary) string {
-	if s.Exit == ExitOK || r.o.Check || r.record == nil {
-		return ""
-	}
-	advice := fmt.Sprintf("To go on with this run where each host stands:\n  calroll resume %s", r.id)
-	if remains(s) {
-		advice += fmt.Sprintf("\nTo take back what it changed:\n  calroll rollback %s", r.id)
-	}
-	return advice
 }

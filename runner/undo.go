@@ -2,8 +2,6 @@ package runner
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -12,8 +10,6 @@ import (
 
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/remote"
-	"github.com/calroll/calroll/tasks"
-	"github.com/calroll/calroll/tasks/journal"
 )
 
 // undoing says what is undone.
@@ -22,6 +18,8 @@ type undoing struct {
 	downTo int64    // only what tasks from this number on did; 0 is all
 	of     []string // only what was done for these hosts; none is all
 	force  bool
+	// preview takes nothing back and tells what would be.
+	preview bool
 }
 
 // owners are the hosts for which what is undone on a host was done, as its journal has it.
@@ -83,28 +81,61 @@ func (r *run) onEach(hosts []string, do func(host string)) {
 
 // undoHost takes one host back as every identity that worked there, and reports it as one line.
 func (r *run) undoHost(ctx context.Context, host string, u undoing) bool {
-	var all []journal.Item
-	var errs []error
-	ways := r.fleet.ways(host)
+	t, ways := &taken{}, r.fleet.ways(host)
 	u.downTo = max(u.downTo, r.heldUpAt(ctx, ways, u))
+	r.takeBack(ctx, ways, u, t)
+	return r.tell(host, t, u)
+}
+
+// takeBack undoes what was done by ways, all of one host: the controller's own work on its behalf first, then the states of every user, and only then
+// their refreshes.
+func (r *run) takeBack(ctx context.Context, ways []way, u undoing, t *taken) {
+	own := slices.DeleteFunc(slices.Clone(ways), func(w way) bool { return w.cluster })
 	for _, w := range ways {
-		items, err := r.undoAs(ctx, w, u)
-		all, errs = append(all, items...), append(errs, err)
+		if w.cluster {
+			r.undoAs(ctx, w, u, remote.UndoOptions{}, t)
+		}
 	}
+	if len(own) < 2 || u.preview {
+		for _, w := range own {
+			r.undoAs(ctx, w, u, remote.UndoOptions{}, t)
+		}
+		return
+	}
+	for _, w := range own {
+		r.undoAs(ctx, w, u, remote.UndoOptions{Hold: true}, t)
+	}
+	for _, w := range own {
+		r.undoAs(ctx, w, u, remote.UndoOptions{Fire: t.restored() > 0}, t)
+	}
+}
+
+// tell reports what came back on a host and whether it is as it was. Nothing is said of a host that has only worked for others and altered nothing.
+func (r *run) tell(host string, t *taken, u undoing) bool {
 	e := event.Event{Kind: event.UndoHost, Host: host}
-	e.Status, e.Message = undoSummary(all, errors.Join(errs...))
+	e.Status, e.Message = t.summary(u)
+	whole := e.Status == event.OK || e.Status == event.Changed
 	if u.of != nil && !slices.Contains(u.of, host) {
+		if e.Status == event.OK {
+			return true
+		}
 		e.Message += ", done for " + strings.Join(u.of, ", ")
 	}
 	r.emit(e)
-	r.mu.Lock()
-	if c := r.counts[host]; c != nil {
-		c.Undone += countRestored(all)
-	} else {
-		r.counts[host] = &event.Counts{Undone: countRestored(all)}
+	if u.preview {
+		return whole
 	}
-	r.mu.Unlock()
-	return e.Status == event.OK || e.Status == event.Changed
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.counts[host] == nil {
+		r.counts[host] = &event.Counts{}
+	}
+	r.counts[host].Undone += t.restored()
+	if !whole {
+		r.open[host] = e.Status
+		r.lost = r.lost || e.Status == event.Unreachable
+	}
+	return whole
 }
 
 // heldUpAt is the last task of the run that put down a point of no return which has been passed; 0 for none. Each identity has a journal of its
@@ -129,45 +160,14 @@ func (r *run) heldUpAt(ctx context.Context, ways []way, u undoing) int64 {
 	return last
 }
 
-func (r *run) undoAs(ctx context.Context, w way, u undoing) ([]journal.Item, error) {
+// undoAs undoes what one identity has done.
+func (r *run) undoAs(ctx context.Context, w way, u undoing, o remote.UndoOptions, t *taken) {
 	c, err := r.fleet.again(ctx, w)
 	if err != nil {
-		return nil, err
+		t.add(w, nil, err)
+		return
 	}
-	report, err := c.Undo(ctx, u.run, r.fleet.holder, remote.UndoOptions{Force: u.force, DownTo: u.downTo, For: u.owners(w.Host)})
-	return report.Items, err
-}
-
-func countRestored(items []journal.Item) int {
-	n := 0
-	for _, i := range items {
-		if i.Outcome == tasks.Restored || i.Outcome == tasks.Forced {
-			n++
-		}
-	}
-	return n
-}
-
-// undoSummary is the line about a host.
-func undoSummary(items []journal.Item, err error) (event.Status, string) {
-	counts := map[tasks.Outcome]int{}
-	var bad []string
-	for _, i := range items {
-		counts[i.Outcome]++
-		if i.Outcome == tasks.Foreign || i.Outcome == tasks.Undoable {
-			bad = append(bad, fmt.Sprintf("\n    %s %s: %s", i.Kind, i.Key, i.Error))
-		}
-	}
-	text := fmt.Sprintf("%d restored, %d as before, %d refreshed", counts[tasks.Restored]+counts[tasks.Forced], counts[tasks.Unchanged], counts[tasks.Fired])
-	switch {
-	case err != nil && tasks.KindOf(err) == tasks.Unreachable:
-		return event.Unreachable, "its run stays open: " + err.Error()
-	case err != nil:
-		return event.Failed, "its run stays open: " + err.Error()
-	case len(bad) > 0:
-		return event.Failed, text + ", not taken back:" + strings.Join(bad, "")
-	case counts[tasks.Restored]+counts[tasks.Forced] == 0:
-		return event.OK, "nothing to take back"
-	}
-	return event.Changed, text
+	o.Force, o.DownTo, o.For, o.Preview = u.force, u.downTo, u.owners(w.Host), u.preview
+	report, err := c.Undo(ctx, u.run, r.fleet.holder, o)
+	t.add(w, report.Items, err)
 }

@@ -1,41 +1,61 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+
 	"github.com/spf13/cobra"
 
 	"github.com/calroll/calroll/runner"
 	"github.com/calroll/calroll/runner/store"
 )
 
+// rollbackFlags are the flags of calroll rollback.
+type rollbackFlags struct {
+	connectFlags
+	force, check bool
+	to           string
+	serial       int
+	output       string
+}
+
 func newRollbackCommand() *cobra.Command {
-	f := &connectFlags{}
-	var force bool
-	var output string
+	f := &rollbackFlags{}
 	cmd := &cobra.Command{
 		Use:   "rollback RUN",
 		Short: "Take back what a run changed",
-		Long: "Takes back everything that a run changed on its hosts, the newest change first. RUN is a run's id, the start or end of\n" +
-			"one, or \"last\". What somebody else changed since is refused by name; --force takes it back all the same.",
+		Long: "Takes back everything that a run changed on its hosts, or all after a task (--to). RUN is a run's id, the start or end of one, or\n" +
+			"\"last\". Hosts go back in the reverse of the order in which they were rolled, and no more at a time than went together then;\n" +
+			"each goes back as a whole, and what was restarted is restarted again when all its states are back. What somebody else\n" +
+			"changed since is refused by name; --force takes it back all the same.\n\n" +
+			"A run of another bastion is found with -i INVENTORY: its hosts are asked for it. They all go back at once then, unless --serial\n" +
+			"says otherwise.",
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return rollback(cmd, f, args[0], force, output) },
+		RunE: func(cmd *cobra.Command, args []string) error { return f.rollback(cmd, args[0]) },
 	}
 	f.add(cmd)
-	cmd.Flags().BoolVar(&force, "force", false, "take back also what somebody else changed since")
-	cmd.Flags().StringVarP(&output, "output", "o", "auto", "auto, plain, live or json")
+	fl := cmd.Flags()
+	fl.BoolVar(&f.force, "force", false, "take back also what somebody else changed since")
+	fl.BoolVarP(&f.check, "check", "C", false, "take nothing back; list what would be, task by task")
+	fl.BoolVar(&f.check, "list", false, "the same as --check")
+	fl.StringVar(&f.to, "to", "", "take back what came after this task: its number, or its name")
+	fl.IntVar(&f.serial, "serial", 0, "take back at most so many hosts at a time")
+	fl.StringVarP(&f.output, "output", "o", "auto", "auto, plain, live or json")
 	return cmd
 }
 
-func rollback(cmd *cobra.Command, f *connectFlags, id string, force bool, output string) error {
+func (f *rollbackFlags) rollback(cmd *cobra.Command, id string) error {
 	s, err := openStore()
 	if err != nil {
 		return err
 	}
-	meta, err := s.Load(id)
+	rb, err := f.find(s, id)
 	if err != nil {
 		return err
 	}
-	if len(f.inventory) == 0 {
-		f.inventory = meta.Inventory
+	if rb.To, err = rb.Course.Task(f.to); err != nil {
+		return err
 	}
 	o, err := f.options(cmd)
 	if err != nil {
@@ -43,18 +63,47 @@ func rollback(cmd *cobra.Command, f *connectFlags, id string, force bool, output
 	}
 	o.Env = newEnv(".", o.Inventory)
 	o.Loader = newLoader(o.Env, nil)
-	sink, done, err := printer(output, f.verbosity, cmd.OutOrStdout())
+	sink, done, err := printer(f.output, f.verbosity, cmd.OutOrStdout())
 	if err != nil {
 		return err
 	}
-	o.Sink, o.Store = sink, s
-	summary, err := runner.Rollback(cmd.Context(), o, runner.RollbackOptions{Run: meta, Limit: f.limit, Force: force})
-	done()
-	if summary.Exit != runner.ExitOK || err != nil {
-		return exitError{summary.Exit, err}
+	o.Sink = sink
+	if rb.Ask == "" && !rb.Preview {
+		o.Store = s
 	}
-	if f.limit == "" {
-		return s.SetState(meta.ID, store.RolledBack)
+	summary, err := runner.Rollback(cmd.Context(), o, rb)
+	done()
+	if o.Store != nil && len(summary.Hosts) > 0 {
+		err = errors.Join(err, s.Undone(rb.Run.ID, summary.Hosts, rb.To+1))
+	}
+	if rb.Ask == "" && !f.check && rb.To == 0 && len(summary.Hosts) > 0 {
+		err = errors.Join(err, s.TookBack(rb.Run.ID, summary.Hosts, summary.Open, f.limit == ""))
+	}
+	if summary.Exit != runner.ExitOK || err != nil {
+		return exitError{max(summary.Exit, runner.ExitError), err}
 	}
 	return nil
+}
+
+// find finds the run in the store, or leaves it to the hosts of the inventory.
+func (f *rollbackFlags) find(s *store.Store, id string) (runner.RollbackOptions, error) {
+	rb := runner.RollbackOptions{Limit: f.limit, Serial: f.serial, Force: f.force, Preview: f.check, Course: &runner.Course{}}
+	meta, err := s.Load(id)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && len(f.inventory) > 0:
+		rb.Ask = id
+		return rb, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return rb, fmt.Errorf("%w; a run of another bastion is found with -i INVENTORY", err)
+	case err != nil:
+		return rb, err
+	}
+	rb.Run = meta
+	if len(f.inventory) == 0 {
+		f.inventory = meta.Inventory
+	}
+	if err := s.Events(meta.ID, rb.Course); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return rb, err
+	}
+	return rb, nil
 }

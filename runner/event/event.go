@@ -86,7 +86,8 @@ type Event struct {
 
 	Message string            `json:"message,omitempty"`
 	Hint    string            `json:"hint,omitempty"`
-	Counts  map[string]Counts `json:"recap,omitempty"` // by host
+	Counts  map[string]Counts `json:"recap,omitempty"`   // by host
+	Preview bool              `json:"preview,omitempty"` // of an UndoStart: nothing is taken back
 	Exit    *int              `json:"exit,omitempty"`
 	Seconds float64           `json:"seconds,omitempty"` // how long the task took on the host, or the run
 	Wire    *Wire             `json:"wire,omitempty"`

@@ -92,7 +92,7 @@ func (p *Plain) startTask(e Event) {
 func (p *Plain) undo(e Event) {
 	switch e.Kind {
 	case UndoStart:
-		p.headline("ROLLBACK", strings.Join(e.Hosts, ", "))
+		p.headline(rollbackTitle(e))
 	case UndoHost:
 		colour := yellow
 		if e.Status == Failed || e.Status == Unreachable {
@@ -102,6 +102,18 @@ func (p *Plain) undo(e Event) {
 	case Commit:
 		p.line(2, "", "committed: %s", strings.Join(e.Hosts, ", "))
 	}
+}
+
+// rollbackTitle is the headline of a rollback. One that goes wave by wave counts them.
+func rollbackTitle(e Event) (word, name string) {
+	word, name = "ROLLBACK", strings.Join(e.Hosts, ", ")
+	if e.Preview {
+		word = "ROLLBACK, NOT CARRIED OUT"
+	}
+	if e.Batches > 1 {
+		name = fmt.Sprintf("%d/%d: %s", e.Batch, e.Batches, name)
+	}
+	return word, name
 }
 
 func (p *Plain) result(e Event) {

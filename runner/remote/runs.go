@@ -35,6 +35,10 @@ type UndoOptions struct {
 	Force  bool  `json:"force,omitempty"`   // restore also what somebody else changed since
 	DownTo int64 `json:"down_to,omitempty"` // undo only what tasks from this number on did; zero undoes all
 	Guards bool  `json:"guards,omitempty"`  // undo nothing, report the points of no return that have been passed
+	Hold   bool  `json:"hold,omitempty"`    // restore states alone; a later Undo fires the refreshes
+	Fire   bool  `json:"fire,omitempty"`    // fire refreshes also when only another journal of the host has restored something
+	// Preview alters nothing and reports what an Undo would come to now.
+	Preview bool `json:"preview,omitempty"`
 	// For, if any, are the hosts for which what is undone was done; "" is the host itself.
 	For []string `json:"for,omitempty"`
 	// Each, if set, is called with every item as it is done, by the goroutine that waits.
@@ -227,6 +231,10 @@ func (s *server) undo(ctx context.Context, payload []byte) (journal.Report, erro
 	if err := json.Unmarshal(payload, &u); err != nil {
 		return journal.Report{}, fmt.Errorf("%w: %w", errProtocol, err)
 	}
+	o := journal.UndoOptions{Force: u.Force, DownTo: u.DownTo, For: u.For, Guards: u.Guards, Hold: u.Hold, Fire: u.Fire, Step: s.o.step}
+	if u.Preview {
+		return journal.Preview(ctx, s.o.StateDir, u.Run, o, s.o.Kinds)
+	}
 	if err := s.book.current(); err != nil {
 		return journal.Report{}, err
 	}
@@ -235,12 +243,12 @@ func (s *server) undo(ctx context.Context, payload []byte) (journal.Report, erro
 			return journal.Report{}, beginError(err)
 		}
 	}
-	u.Holder = s.book.holder(u.Holder)
-	o := journal.UndoOptions{Holder: u.Holder, Force: u.Force, DownTo: u.DownTo, For: u.For, Guards: u.Guards, Step: s.o.step, Report: func(i journal.Item) {
+	o.Holder = s.book.holder(u.Holder)
+	o.Report = func(i journal.Item) {
 		if v, err := marshal(i); err == nil {
 			_ = s.answer(answer{ID: u.ID, Value: v}) // a lost link ends the undo through ctx
 		}
-	}}
+	}
 	return journal.Undo(ctx, s.o.StateDir, u.Run, o, s.o.Kinds)
 }
 

@@ -46,6 +46,7 @@ const (
 	Canceled   State = "canceled"
 	RolledBack State = "rolled back"
 	Killed     State = "killed"
+	StillOpen  State = "open" // hosts that should have been taken back were not: Meta.Open
 )
 
 // Meta is what is known of a run as a whole.
@@ -74,6 +75,8 @@ type Meta struct {
 	Inputs     Inputs            `json:"inputs"`
 	Plan       []Play            `json:"plan,omitempty"`
 	Identities []Identity        `json:"identities,omitempty"`
+	Open       []string          `json:"open,omitempty"`    // hosts that an undo could not take back as a whole
+	OpenAs     State             `json:"open_as,omitempty"` // what the run is once none of them is left
 }
 
 // Inputs are what a run was made from, as hashes: two runs with equal Inputs were asked for the same. What may hold secrets is hashed with the key
@@ -320,16 +323,6 @@ func save(dir string, m Meta) error {
 		return fmt.Errorf("cannot record run %s: %w", m.ID, err)
 	}
 	return nil
-}
-
-// SetState changes the state of a run that has ended.
-func (s *Store) SetState(id string, state State) error {
-	m, err := s.Load(id)
-	if err != nil {
-		return err
-	}
-	m.State = state
-	return save(filepath.Join(s.dir, m.ID), m)
 }
 
 // List are the runs, the newest first. A folder that holds no readable run is passed over.

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,11 +54,44 @@ func TestRunIsKeptWhole(t *testing.T) {
 	if err := s.Events(id, &got); err != nil || len(got) != 1 || got[0].Host != "h1" {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	if err := s.SetState(id, RolledBack); err != nil {
-		t.Fatal(err)
+}
+
+// TestTookBack follows a run through rollbacks by hand: the hosts, those of them that stay open, whether they were all, and what the run is then.
+func TestTookBack(t *testing.T) {
+	type step struct {
+		hosts, open string
+		all         bool
+		want        State
+		left        string
 	}
-	if m, _ = s.Load(id); m.State != RolledBack {
-		t.Errorf("state %s", m.State)
+	for name, steps := range map[string][]step{
+		"as a whole":           {{"a b", "", true, RolledBack, ""}},
+		"a part stays passed":  {{"a", "", false, Passed, ""}},
+		"one does not answer":  {{"a b", "b", true, StillOpen, "b"}, {"b", "b", false, StillOpen, "b"}, {"b", "", false, RolledBack, ""}},
+		"one of a part":        {{"a b", "a", false, StillOpen, "a"}, {"a", "", false, Passed, ""}},
+		"the rest of a run":    {{"a", "a", false, StillOpen, "a"}, {"a b", "", true, RolledBack, ""}},
+		"another one is open":  {{"a b", "a", true, StillOpen, "a"}, {"b", "b", false, StillOpen, "a b"}, {"a", "", false, StillOpen, "b"}},
+		"open twice, all once": {{"a b", "a b", true, StillOpen, "a b"}, {"a b", "", true, RolledBack, ""}},
+	} {
+		s, err := Open(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := s.Create(Meta{ID: "r", State: Running})
+		if err == nil {
+			err = r.Close(Passed, 0, time.Now())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, st := range steps {
+			if err := s.TookBack("r", strings.Fields(st.hosts), strings.Fields(st.open), st.all); err != nil {
+				t.Fatal(err)
+			}
+			if m, err := s.Load("r"); err != nil || m.State != st.want || strings.Join(m.Open, " ") != st.left {
+				t.Errorf("%s, %d: %s with %v open, %v; not %s with %s", name, i+1, m.State, m.Open, err, st.want, st.left)
+			}
+		}
 	}
 }
 

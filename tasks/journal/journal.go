@@ -6,7 +6,7 @@
 //	begin   who runs; written with the first record, so a run that alters nothing leaves nothing
 //	before  one record of package tasks, written and synced before its alteration
 //	done    the alteration of a record is complete; only for those that are not one atomic step
-//	undoing an undo begins
+//	undoing an undo begins to restore
 //	undone  a record was undone, with its outcome; synced before the next older one is begun
 //	commit  the run will not be undone by itself any more; it still can be, by hand, until it is pruned
 //	ended   everything was undone

@@ -17,6 +17,8 @@ type UndoOptions struct {
 	DownTo int64              // only records of this task and later ones; 0 is all
 	For    []string           // only records of what was done for these hosts, "" being the host itself; none is all
 	Guards bool               // only ask the points of no return, and report those that have been passed
+	Hold   bool               // restore states alone; a later Undo fires the refreshes and ends the run
+	Fire   bool               // fire refreshes even if nothing in this journal was restored: another one of the host has restored something
 	Step   func(point string) // called where a cut would leave a state of its own; for proofs by cutting
 	Report func(Item)         // told each item as it is done; may be nil
 }
@@ -75,12 +77,20 @@ func Undo(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Kinds
 		report.Items = passedGuards(ctx, entries, kinds)
 		return report, nil
 	}
-	if err := j.write(ctx, line{What: "undoing", At: time.Now().UTC()}, true); err != nil {
-		return report, err
+	if slices.ContainsFunc(entries, func(e Entry) bool { return o.restores(e, kinds) }) {
+		if err := j.write(ctx, line{What: "undoing", At: time.Now().UTC()}, true); err != nil {
+			return report, err
+		}
 	}
-	u := &undo{UndoOptions: o, journal: j, kinds: kinds, report: &report, needless: map[int64]bool{}, restored: r.undoing}
+	u := &undo{UndoOptions: o, journal: j, kinds: kinds, report: &report, needless: map[int64]bool{}, restored: r.undoing || o.Fire}
 	err = u.run(ctx, entries)
 	return report, err
+}
+
+// restores tells whether an undo has a state to restore in e: only then may it be cut in between.
+func (o UndoOptions) restores(e Entry, kinds tasks.Kinds) bool {
+	_, refresh := kinds[e.Kind].(tasks.Refresher)
+	return !refresh && !settled(e.Outcome) && e.Task >= o.DownTo
 }
 
 // passedGuards are the points of no return that would hold up an undo, newest first. A run is kept in several journals where its tasks work as
@@ -135,6 +145,9 @@ func (u *undo) run(ctx context.Context, entries []Entry) error {
 		if u.heldUp(e) {
 			break
 		}
+	}
+	if u.Hold {
+		return nil
 	}
 	slices.Reverse(refreshes)
 	if err := u.refresh(ctx, refreshes); err != nil {

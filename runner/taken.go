@@ -1,0 +1,118 @@
+package runner
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/calroll/calroll/runner/event"
+	"github.com/calroll/calroll/tasks"
+	"github.com/calroll/calroll/tasks/journal"
+)
+
+// taken is what has come back on one host so far, as every identity.
+type taken struct {
+	items []takenItem
+	errs  map[string]error // by identity, why the last attempt as it broke off
+}
+
+type takenItem struct {
+	journal.Item
+	as string
+}
+
+// add notes what an undo came to. What was tried before counts as it is now.
+func (t *taken) add(w way, items []journal.Item, err error) {
+	as := w.becomeName()
+	for _, i := range items {
+		t.items = slices.DeleteFunc(t.items, func(o takenItem) bool { return o.as == as && o.Seq == i.Seq && o.Kind == i.Kind })
+		t.items = append(t.items, takenItem{i, as})
+	}
+	if t.errs == nil {
+		t.errs = map[string]error{}
+	}
+	t.errs[as] = err
+}
+
+func (t *taken) err() error {
+	var all []error
+	for _, err := range t.errs {
+		all = append(all, err)
+	}
+	return errors.Join(all...)
+}
+
+// count is how many items have one of these outcomes.
+func (t *taken) count(outcomes ...tasks.Outcome) int {
+	n := 0
+	for _, i := range t.items {
+		if slices.Contains(outcomes, i.Outcome) {
+			n++
+		}
+	}
+	return n
+}
+
+func (t *taken) restored() int { return t.count(tasks.Restored, tasks.Forced) }
+
+// refused lists what was not taken back, a line each.
+func (t *taken) refused() string {
+	var lines strings.Builder
+	for _, i := range t.items {
+		if i.Outcome == tasks.Foreign || i.Outcome == tasks.Undoable {
+			fmt.Fprintf(&lines, "\n    %s %s: %s", i.Kind, i.Key, i.Error)
+		}
+	}
+	return lines.String()
+}
+
+// quiet tells whether there is nothing to tell.
+func (t *taken) quiet() bool { return t.err() == nil && t.restored() == 0 && t.refused() == "" }
+
+// summary is the line about a host.
+func (t *taken) summary(u undoing) (event.Status, string) {
+	err, refused := t.err(), t.refused()
+	text := fmt.Sprintf("%d restored, %d as before, %d refreshed", t.restored(), t.count(tasks.Unchanged), t.count(tasks.Fired))
+	switch {
+	case err != nil && kindOf(err) == tasks.Unreachable:
+		return event.Unreachable, "its run stays open: " + err.Error()
+	case err != nil:
+		return event.Failed, "its run stays open: " + err.Error()
+	case u.preview:
+		return t.preview()
+	case refused != "":
+		return event.Failed, text + ", not taken back:" + refused
+	case t.restored() == 0:
+		return event.OK, "nothing to take back"
+	}
+	return event.Changed, text
+}
+
+// previewWords say what would become of a record.
+var previewWords = map[tasks.Outcome]string{tasks.Restored: "would be restored", tasks.Forced: "would be restored, although somebody else changed it since",
+	tasks.Unchanged: "is as before", tasks.Fired: "would be fired again", tasks.Foreign: "would be refused", tasks.Undoable: "cannot be taken back"}
+
+// preview is what an undo would do on a host, a line for each record.
+func (t *taken) preview() (event.Status, string) {
+	status := event.OK
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d would be restored, %d as before, %d refreshed, %d refused", t.restored(), t.count(tasks.Unchanged), t.count(tasks.Fired),
+		t.count(tasks.Foreign, tasks.Undoable))
+	for _, i := range t.items {
+		fmt.Fprintf(&b, "\n    task %d: %s %s %s", i.Task, i.Kind, i.Key, previewWords[i.Outcome])
+		switch i.Outcome {
+		case tasks.Foreign, tasks.Undoable:
+			status = event.Failed
+			b.WriteString(": " + i.Error)
+		case tasks.Restored, tasks.Forced:
+			if status == event.OK {
+				status = event.Changed
+			}
+		}
+	}
+	if len(t.items) == 0 {
+		return event.OK, "nothing to take back"
+	}
+	return status, b.String()
+}
