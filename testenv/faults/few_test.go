@@ -5,7 +5,7 @@ package faults
 // rigs is how many trials go on at the same time.
 const rigs = 1
 
-// trials are few: one each for the program, its helper, sshd, the link and the disk.
+// trials are few: one each for the program, its helper, sshd, the link, the disk and the host.
 func trials() []trial {
 	return []trial{
 		{fault: controllerKilled, point: boundary(20), batch: 2},
@@ -13,5 +13,6 @@ func trials() []trial {
 		{fault: sshdKilled, point: boundary(12), batch: 1, which: 1},
 		{fault: linkCut, point: inside("a unit that starts", "start"), batch: 1},
 		{fault: diskFull, point: boundary(8), batch: 1, which: 1},
+		{fault: powerCycled, point: boundary(33), batch: 1},
 	}
 }

@@ -67,16 +67,6 @@ var watch = testenv.Watch{
 	Sysctls: []string{"net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_syn_retries"},
 }
 
-// fresh are six hosts as the image has them.
-var fresh = func(t testing.TB) *testenv.Lab {
-	t.Helper()
-	lab := testenv.ForTest(t, 6)
-	if err := lab.Reset(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return lab
-}
-
 // newRig makes a rig for one of testdata's plays.
 func newRig(t testing.TB, play string) *rig {
 	t.Helper()
@@ -84,7 +74,7 @@ func newRig(t testing.TB, play string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{TB: t, lab: fresh(t), dir: t.TempDir(), calroll: path, relays: map[string]*testenv.Relay{}}
+	r := &rig{TB: t, lab: testenv.ForTest(t, 6), dir: t.TempDir(), calroll: path, relays: map[string]*testenv.Relay{}}
 	r.book = filepath.Join(r.dir, "play", play)
 	r.inventory = filepath.Join(r.dir, "inventory.yml")
 	r.must(os.CopyFS(filepath.Dir(r.book), os.DirFS("testdata")))
