@@ -59,9 +59,7 @@ func Rollback(ctx context.Context, o Options, rb RollbackOptions) (s Summary, er
 	}
 	defer func() { err = errors.Join(err, done()) }()
 	right.give(ctx, r)
-	if rb.Preview || rb.Ask != "" {
-		r.fleet.run = "" // looking takes no host, and an undo takes it where there is something to take back
-	}
+	r.fleet.run = "" // looking takes no host
 	if rb.Ask != "" {
 		if rb.Run, err = r.ask(ctx, rb.Ask, hosts); err != nil {
 			return r.end(err)
@@ -72,6 +70,9 @@ func Rollback(ctx context.Context, o Options, rb RollbackOptions) (s Summary, er
 		}
 	}
 	r.id = rb.Run.ID
+	if !rb.Preview {
+		r.fleet.run, r.fleet.holder.Run = r.id, r.id
+	}
 	if err := r.worked(rb.Run.Identities, hosts); err != nil {
 		return r.end(err)
 	}
