@@ -11,8 +11,6 @@ func trials() []trial {
 		{fault: controllerKilled, point: boundary(20), batch: 2},
 		{fault: helperKilled, point: hanging(inside("a command", "command")), batch: 1},
 		{fault: sshdKilled, point: boundary(12), batch: 1, which: 1},
-		{fault: linkCut, point: inside("a unit that starts", "start"), batch: 1},
 		{fault: diskFull, point: boundary(8), batch: 1, which: 1},
-		{fault: powerCycled, point: boundary(33), batch: 1},
 	}
 }
