@@ -234,12 +234,17 @@ func (p *play) undo(ctx context.Context, hosts []string) []machine.Output {
 		p.emit(event.Event{Kind: event.Warning, Message: fmt.Sprintf("%v: nothing is taken back (%s)", err, strings.Join(hosts, ", "))})
 		return p.undone(hosts)
 	}
-	p.emit(event.Event{Kind: event.UndoStart, Hosts: hosts})
+	// What was committed before the run was resumed stays, also where a host that comes late is in the same batch.
+	back := slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return p.passed([]string{h}) })
+	if len(back) == 0 {
+		return p.undone(hosts)
+	}
+	p.emit(event.Event{Kind: event.UndoStart, Hosts: back})
 	ctx = context.WithoutCancel(ctx) // an undo that was begun is ended
-	u := undoing{run: p.id, downTo: p.since, of: hosts}
-	own := p.undoHosts(ctx, hosts, u)
-	p.rolledBack = p.undoHosts(ctx, p.inPlaceOf(hosts), u) && own
-	p.note(store.Line{Play: p.index, Undone: hosts, Since: p.since})
+	u := undoing{run: p.id, downTo: p.since, of: back}
+	own := p.undoHosts(ctx, back, u)
+	p.rolledBack = p.undoHosts(ctx, p.inPlaceOf(back), u) && own
+	p.note(store.Line{Play: p.index, Undone: back, Since: p.since})
 	return p.undone(hosts)
 }
 

@@ -24,6 +24,8 @@ type Resumption struct {
 	Recheck bool
 	// AcceptChanges goes on although the run was made from something else than there is now.
 	AcceptChanges bool
+	// CatchUp takes hosts in that the inventory says are absent, or that were when the run began.
+	CatchUp bool
 }
 
 // unchanged errs when what the run was made from has changed since: then its record may tell of other tasks. Files that the run has included are read
@@ -35,8 +37,11 @@ func (s *Resumption) unchanged(now store.Inputs) error {
 	then := s.Run.Inputs
 	text := ""
 	for _, c := range store.Changes(then, now) {
-		if c.What == store.ChangedFile && (then.Files[c.Name] == "" || now.Files[c.Name] == "") {
+		switch {
+		case c.What == store.ChangedFile && (then.Files[c.Name] == "" || now.Files[c.Name] == ""):
 			continue
+		case c.What == store.ChangedHost && s.CatchUp && !s.Record.Knows(c.Name):
+			continue // the line that said that it was absent is gone, or will be
 		}
 		text += fmt.Sprintf("\n  %s %s: was %s, is %s", c.What, c.Name, c.Is[0], c.Is[1])
 	}

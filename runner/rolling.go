@@ -107,10 +107,18 @@ func checkCanaries(inv *inventory.Inventory, p *playbooks.Play) []error {
 	return errs
 }
 
+// absence is why a host is away; nil when it is there, or is to be taken in all the same.
+func (r *run) absence(host string) *inventory.Absence {
+	if r.resumed != nil && r.resumed.CatchUp {
+		return nil
+	}
+	return r.o.Inventory.Absence(host)
+}
+
 // leaveOut takes the hosts that are absent out of the play, and says why.
 func (p *play) leaveOut(hosts []*inventory.Host, matched []string) ([]*inventory.Host, []string) {
 	for _, name := range matched {
-		if a := p.o.Inventory.Absence(name); a != nil {
+		if a := p.absence(name); a != nil {
 			p.away = append(p.away, name)
 			p.emit(event.Event{Kind: event.Absent, Host: name, Message: a.String()})
 			p.countAbsent(name)

@@ -60,7 +60,7 @@ func (c *call) way(scope *vars.Scope) (way, string, error) {
 // wayTo is the way to a host: keywords are rendered in the task's scope, connection variables come from the host's.
 func (r *run) wayTo(name string, k *playbooks.Keywords, scope, there *vars.Scope) (way, error) {
 	w := way{Host: name}
-	if a := r.o.Inventory.Absence(name); a != nil {
+	if a := r.absence(name); a != nil {
 		return w, fmt.Errorf("cannot connect to %s: it is absent: %s", name, a)
 	}
 	get := settingsIn(scope)

@@ -31,6 +31,7 @@ func newResumeCommand() *cobra.Command {
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&how.AcceptChanges, "accept-changes", false, "go on although playbooks, inventory or variables have changed")
+	cmd.Flags().BoolVar(&how.CatchUp, "catch-up", false, "take in hosts that were absent when the run began")
 	cmd.Flags().BoolVar(&how.Recheck, "recheck", false, "run again what was done too, to see that it still holds")
 	return cmd
 }

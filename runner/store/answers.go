@@ -157,6 +157,16 @@ func newRecord() *Record {
 	return &Record{Orders: map[int][]string{}, Batches: map[Batch]int64{}, Answers: map[Place]Answer{}, Passed: map[HostOf]bool{}}
 }
 
+// Knows tells that a host has had a place in a play of the run.
+func (r *Record) Knows(host string) bool {
+	for _, order := range r.Orders {
+		if slices.Contains(order, host) {
+			return true
+		}
+	}
+	return false
+}
+
 // recording puts the lines of a run together.
 type recording struct {
 	*Record

@@ -95,8 +95,11 @@ func settings(a, b Meta) []Change {
 	return out
 }
 
-// ChangedFile is What of a Change of a file that was read.
-const ChangedFile = "playbook file"
+// What of a Change of a file that was read, and of what the inventory says of a host.
+const (
+	ChangedFile = "playbook file"
+	ChangedHost = "variables of host"
+)
 
 const (
 	there        = "there"
@@ -106,7 +109,7 @@ const (
 
 // Changes are the differences of what two runs were made from.
 func Changes(a, b Inputs) []Change {
-	return slices.Concat(changed(ChangedFile, a.Files, b.Files), changed("variables of host", a.Hosts, b.Hosts), changed("extra variable", a.ExtraVars, b.ExtraVars))
+	return slices.Concat(changed(ChangedFile, a.Files, b.Files), changed(ChangedHost, a.Hosts, b.Hosts), changed("extra variable", a.ExtraVars, b.ExtraVars))
 }
 
 func changed(what string, a, b map[string]string) []Change {

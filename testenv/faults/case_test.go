@@ -20,6 +20,8 @@ type trial struct {
 	point point
 	batch int // from 1
 	which int // of the batch's hosts
+
+	resume bool // go on with the run afterwards: then every host is as after
 }
 
 func (c trial) String() string {
@@ -48,6 +50,9 @@ func (r *rig) try(c trial) row {
 		problems = append(problems, "the point did not come")
 	}
 	problems = append(problems, r.free()...)
+	if c.resume {
+		problems = append(problems, r.resume(s)...)
+	}
 	problems = append(problems, r.rollback(s)...)
 	problems = append(problems, r.allBefore()...)
 	c.fault.unmount(r, h)
@@ -218,6 +223,22 @@ func (s said) outcome(batches int) string {
 		return "all committed"
 	}
 	return "not ended"
+}
+
+// resume goes on with the run, now that nothing stands in its way.
+func (r *rig) resume(s said) (problems []string) {
+	r.Helper()
+	w := r.follow(nil, "resume", s.id, "--output", "json")
+	w.wait()
+	if on := w.said(); !on.over || on.exit != runner.ExitOK {
+		problems = append(problems, fmt.Sprintf("the resume ends with %d\n%s", on.exit, w))
+	}
+	for name, now := range r.pictures() {
+		if why := differs("was resumed and is not as after", r.after[name], now); why != "" {
+			problems = append(problems, name+" "+why)
+		}
+	}
+	return problems
 }
 
 // rollback takes the run back by hand.

@@ -14,5 +14,6 @@
 //   - hosts that were committed are as after a run without faults, hosts that were not reached or were undone as before; others are
 //     named as open;
 //   - no lock is held on any host and nothing of calroll runs there;
+//   - `calroll resume` then ends well and every host is as after a run without faults (every other case);
 //   - `calroll rollback` takes the run back, and then every host is as before.
 package faults
