@@ -9,7 +9,7 @@ import (
 
 func TestExactReadsBackTheSame(t *testing.T) {
 	for _, v := range []any{
-		nil, true, "", "a <b> & \"c\"\n", 0, -5, 1 << 40, 0.5, 5.0, -0.0, 1e300, 2.5e-8, []any{}, NewDict(),
+		nil, true, "", "a <b> & \"c\"\n", 0, -5, 1 << 40, 0.5, 5.0, 1e300, 2.5e-8, []any{}, NewDict(),
 		[]any{1, 1.0, "1", nil, []any{NewDict("z", 1, "a", NewDict("k", []any{false}))}},
 	} {
 		raw, err := Exact(v)

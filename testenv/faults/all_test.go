@@ -1,5 +1,3 @@
-//go:build faults
-
 package faults
 
 import (
@@ -7,18 +5,23 @@ import (
 	"slices"
 )
 
-// rigs is how many trials go on at the same time.
-const rigs = 3
-
 // every leaves out trials where there is no time for all: of the boundaries of a fault only each nth is tried.
 var every = flag.Int("every", 1, "try only each nth boundary of every fault")
 
-// trials are every fault at every boundary, and at the other points where the two can meet.
+// trials are those of this build.
 func trials() []trial {
-	all := []fault{controllerKilled, helperKilled, sshdKilled, linkReset, linkCut, powerCycled, poweredOff, diskFull, journalFull, diskReadOnly, clockBack,
+	if whole {
+		return all()
+	}
+	return few()
+}
+
+// all are every fault at every boundary, and at the other points where the two can meet.
+func all() []trial {
+	faults := []fault{controllerKilled, helperKilled, sshdKilled, linkReset, linkCut, powerCycled, poweredOff, diskFull, journalFull, diskReadOnly, clockBack,
 		clockForward, slowWithResets, slow, paused}
 	var ts []trial
-	for i, f := range all {
+	for i, f := range faults {
 		for n := 1 + i%*every; n <= steps; n += *every {
 			ts = append(ts, trial{fault: f, point: boundary(n), batch: 1 + (n+i)%3, which: n % 2})
 		}

@@ -1,12 +1,7 @@
-//go:build !faults
-
 package faults
 
-// rigs is how many trials go on at the same time.
-const rigs = 1
-
-// trials are few, and none of them waits long: make test has minutes for all tests.
-func trials() []trial {
+// few are the trials of make test, which has minutes for all tests: none of them waits long.
+func few() []trial {
 	return []trial{
 		{fault: controllerKilled, point: boundary(20), batch: 2, resume: true},
 		{fault: helperKilled, point: hanging(inside("a command", "command")), batch: 1, resume: true},
