@@ -111,6 +111,7 @@ func TestTwoBastions(t *testing.T) {
 		return cmd, out
 	}
 
+	s.contains(west.calroll(runner.ExitOK, "locks"), h.Name, "free") // and the helper is there
 	first, _ := enter(east, "killed")
 	text := west.calroll(runner.ExitError, "run", book, "-e", "who=refused")
 	s.contains(text, "from east is at work on 1 hosts ("+h.Name+")")
@@ -185,14 +186,14 @@ func TestLocksOfAHost(t *testing.T) {
 	book := s.write("play.yml", sharedPlay)
 	cmd, out := east.start("run", book, "-e", "who=east")
 	s.until(func() bool { return s.has(h, "/run/in-east") })
-	s.contains(west.calroll(runner.ExitUnreachable, "run", book, "-e", "who=west"), "another run holds it", "from east")
+	s.contains(west.calroll(runner.ExitFailed, "run", book, "-e", "who=west"), "another run holds it", "from east")
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	s.until(func() bool {
 		r, err := h.Exec(t.Context(), "pgrep", "-f", "remote-serve")
 		return err == nil && r.Code == 1
 	})
-	s.contains(west.calroll(runner.ExitUnreachable, "run", book, "-e", "who=west"), "from east", "its helper is gone, and the lock expires in")
+	s.contains(west.calroll(runner.ExitFailed, "run", book, "-e", "who=west"), "from east", "its helper is gone, and the lock expires in")
 	text := west.calroll(runner.ExitOK, "locks")
 	s.contains(text, "left", "from east", "is open on "+h.Name, "calroll rollback")
 	s.contains(west.calroll(runner.ExitError, "unlock"), "from east", "use --yes")

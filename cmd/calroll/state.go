@@ -142,7 +142,7 @@ func (f *stateFlags) close(ctx context.Context, args []string) error {
 	if f.shared == nil {
 		return nil
 	}
-	defer func() { _ = f.shared.State.Close() }() // what was shared is in etcd
+	defer func() { _ = f.shared.State.Close() }() // nothing is on its way any more
 	s, err := openStore()
 	if err != nil {
 		return err
