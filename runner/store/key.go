@@ -14,9 +14,12 @@ import (
 
 const keySize = 32
 
+// keyFile is beside the folder, in which there is nothing but runs.
+func (s *Store) keyFile() string { return s.dir + ".key" }
+
 // Key is the store's secret for Keyed, made when it is first asked for.
 func (s *Store) Key() ([]byte, error) {
-	file := filepath.Join(s.dir, "key")
+	file := s.keyFile()
 	key, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = makeKey(file); err == nil {

@@ -138,7 +138,7 @@ func TestKeyIsMadeOnce(t *testing.T) {
 			t.Fatalf("keys %x and %x", first, key)
 		}
 	}
-	if info, err := os.Stat(filepath.Join(s.dir, "key")); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(s.keyFile()); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
 	}
 	again := slices.Clone(first)

@@ -5,7 +5,7 @@
 //	<dir>/20261121-091502-7f3a/run.json       the Meta, replaced whole when it changes
 //	                           events.jsonl   the events as they were shown, appended
 //	                           answers.jsonl  what each task came to on each host, appended: a resume goes by it
-//	<dir>/key                                 the key of hashes of what may hold secrets
+//	<dir>.key                                 the key of hashes of what may hold secrets
 //
 // The store is a hint, not the truth: what a run has altered and not taken back is known by the journals on the hosts. A rollback
 // finds in the store which hosts to ask, and as whom.
