@@ -43,7 +43,7 @@ type Play struct {
 	Canary        []Setting[string] // patterns: hosts of the play that come first, in batches of their own
 	Spread        Setting[string]   // each host renders it; hosts that it is equal for never share a batch
 	FailureBudget Setting[string]   // "3" or "5%": how many hosts may fail over the whole play
-	SoakTime      Setting[string]   // for ParseSoak: how long Soak must hold after each batch
+	SoakTime      Setting[string]   // read it with ParseDuration: how long Soak must hold after each batch
 
 	// Gates, which a batch has to pass: they stand anywhere among the tasks, and are taken out of the sections below.
 	Before, After, Soak []Node

@@ -1,12 +1,9 @@
 package playbooks
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/playbooks/value"
@@ -29,7 +26,7 @@ func (r *reader) rolling(p *Play, f field) bool {
 	case "failure_budget":
 		p.FailureBudget = r.share(f)
 	case "soak":
-		p.SoakTime = r.soakTime(f)
+		p.SoakTime = r.duration(f)
 	default:
 		return false
 	}
@@ -65,32 +62,6 @@ func (r *reader) share(f field) Setting[string] {
 		r.problems.Addf(s.Pos, "cannot use %q: %s is more than all hosts", f.key, text)
 	}
 	return s
-}
-
-func (r *reader) soakTime(f field) Setting[string] {
-	s := setting[string](r, f)
-	if text, ok := s.Constant(); ok {
-		if _, err := ParseSoak(text); err != nil {
-			r.problems.Addf(s.Pos, "cannot use %q: %w", f.key, err).WithHint("write 60s, 5m or 1h30m")
-		}
-	}
-	return s
-}
-
-// ParseSoak reads a soak time: "60s", "5m", "1h30m", or a number of seconds.
-func ParseSoak(text string) (time.Duration, error) {
-	text = strings.TrimSpace(text)
-	d, err := time.ParseDuration(text)
-	if seconds, numErr := strconv.ParseFloat(text, 64); numErr == nil {
-		d, err = time.Duration(seconds*float64(time.Second)), nil
-	}
-	switch {
-	case err != nil:
-		return 0, fmt.Errorf("%s is no time", strconv.Quote(text))
-	case d <= 0:
-		return 0, errors.New("a soak time is longer than nothing")
-	}
-	return d, nil
 }
 
 // gate reads when a task or block must hold.

@@ -111,12 +111,12 @@ func TestLateGates(t *testing.T) {
 
 func TestSoakTimes(t *testing.T) {
 	for text, want := range map[string]string{"60s": "1m0s", "90": "1m30s", "1h30m": "1h30m0s", "0.5": "500ms"} {
-		if got, err := ParseSoak(text); err != nil || got.String() != want {
+		if got, err := ParseDuration(text); err != nil || got.String() != want {
 			t.Errorf("%q is %s, %v; want %s", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"", "soon", "-5s", "0"} {
-		if _, err := ParseSoak(text); err == nil {
+		if _, err := ParseDuration(text); err == nil {
 			t.Errorf("%q was taken", text)
 		}
 	}

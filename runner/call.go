@@ -450,7 +450,7 @@ func (c *call) until(ctx context.Context, p *prepared, r result) result {
 		}
 		r.retried = true
 		c.emit(event.Event{Kind: event.Retry, Host: c.host.name, Message: fmt.Sprintf("%s (%d retries left).", c.task.Name.Text(), attempts-attempt), Result: map[string]any{"attempts": attempt}})
-		if wait(ctx, time.Duration(delay*float64(time.Second))) != nil {
+		if action.Wait(ctx, time.Duration(delay*float64(time.Second))) != nil {
 			return judged(r, "until_result", &tasks.Error{Kind: tasks.Canceled, Op: "try again", Err: context.Cause(ctx)})
 		}
 		r = c.again(ctx, p)
@@ -478,18 +478,6 @@ func (c *call) again(ctx context.Context, p *prepared) result {
 		return r
 	}
 	return c.judge(p.scope, r)
-}
-
-// wait waits for d, or for the end of ctx.
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 func (c *call) readVars(file string) (*value.Dict, error) {

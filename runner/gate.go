@@ -8,6 +8,7 @@ import (
 
 	"github.com/calroll/calroll/playbooks"
 	"github.com/calroll/calroll/playbooks/source"
+	"github.com/calroll/calroll/runner/action"
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/machine"
 	"github.com/calroll/calroll/tasks"
@@ -29,7 +30,7 @@ func (p *play) soakTime() (soakTime, error) {
 	if err != nil {
 		return s, err
 	}
-	if s.length, err = playbooks.ParseSoak(text); err != nil {
+	if s.length, err = playbooks.ParseDuration(text); err != nil {
 		return s, source.Errorf(p.def.SoakTime.Pos, "cannot use \"soak\": %w", err)
 	}
 	for _, t := range leavesOf(p.def.Soak) {
@@ -69,7 +70,7 @@ func (p *play) round(ctx context.Context, want machine.Soak) []machine.Output {
 		return p.machine.Step(machine.Soaked{})
 	}
 	left := s.length - time.Since(s.since)
-	if left > 0 && !p.o.Check && wait(ctx, min(s.every, left)) == nil {
+	if left > 0 && !p.o.Check && action.Wait(ctx, min(s.every, left)) == nil {
 		return p.machine.Step(machine.Soaked{})
 	}
 	held := fmt.Sprintf("held for %s, asked %d times", s.length, want.Round-1)

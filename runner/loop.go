@@ -11,6 +11,7 @@ import (
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/playbooks/value"
 	"github.com/calroll/calroll/playbooks/vars"
+	"github.com/calroll/calroll/runner/action"
 	"github.com/calroll/calroll/runner/event"
 )
 
@@ -220,7 +221,7 @@ func (c *call) pause(ctx context.Context, s itemScope) error {
 	if err != nil || seconds <= 0 {
 		return err
 	}
-	return wait(ctx, time.Duration(seconds*float64(time.Second)))
+	return action.Wait(ctx, time.Duration(seconds*float64(time.Second)))
 }
 
 // emitItem shows one item.

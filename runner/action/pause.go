@@ -41,7 +41,7 @@ func pause(ctx context.Context, c *Call) (Answer, error) {
 	typed, said := "", ""
 	if wait := args.length(); wait > 0 {
 		said = fmt.Sprintf("Paused for %g seconds", wait.Seconds())
-		err = sleep(ctx, wait)
+		err = Wait(ctx, wait)
 	} else {
 		typed, err = c.Ask(ctx, args.prompt(), args.Echo)
 	}
@@ -65,7 +65,8 @@ func (a *pauseArgs) prompt() string {
 	return a.Prompt
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
+// Wait waits for d, or for the end of ctx.
+func Wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
