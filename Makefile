@@ -33,7 +33,7 @@ nightly: setup ## run every test, those that take too long for make test too
 	$(GO) test -tags nightly -timeout 150m -p 2 $(PACKAGES)
 
 .PHONY: faults
-faults: setup ## kill, cut, fill and freeze what a run needs, at every task of a play, and check what is left (an hour; EVERY=5 tries each fifth task)
+faults: setup ## kill, cut, fill and freeze what a run needs, at every task of a play, and check what is left (long, and not yet run as a whole; EVERY=5 tries each fifth task)
 	$(GO) test -tags faults -run 'TestFaults' -timeout 150m -v ./testenv/faults $(if $(EVERY),-every $(EVERY))
 
 .PHONY: lint

@@ -36,7 +36,7 @@ func newExplainCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			x := explainer{m, h, resumable(cmd)}
+			x := explainer{m, h}
 			if len(args) == 1 {
 				return show(cmd.OutOrStdout(), output, x.reasons(), x.printReasons)
 			}
@@ -51,17 +51,10 @@ func newExplainCommand() *cobra.Command {
 	return cmd
 }
 
-// resumable tells whether this program can go on with a run.
-func resumable(cmd *cobra.Command) bool {
-	found, _, err := cmd.Root().Find([]string{"resume"})
-	return err == nil && found.Name() == "resume"
-}
-
 // explainer explains the hosts of one run.
 type explainer struct {
 	run     store.Meta
 	history *store.History
-	resume  bool // there is calroll resume
 }
 
 // reason is why some hosts have not passed.

@@ -139,7 +139,7 @@ func (x explainer) next(h *store.Host) []string {
 	if h.State == store.HostWorking && x.run.State == store.Running {
 		return append(lines, "calroll runs show "+x.run.ID)
 	}
-	if x.resume && h.State != store.HostPassed && h.State != store.HostUndone {
+	if !x.run.Check && h.State != store.HostPassed && h.State != store.HostUndone {
 		lines = append(lines, "calroll resume "+x.run.ID)
 	}
 	if h.State != store.HostPassed {
