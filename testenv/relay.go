@@ -39,6 +39,8 @@ type Relay struct {
 	rate     int           // bytes a second and direction; 0 is no limit
 	gate     chan struct{} // not nil while frozen; closed by Thaw
 	flow     [2]flow
+	turns    int
+	heard    bool // the last bytes came from the host
 }
 
 // A flow is what a relay knows of one direction.
@@ -60,7 +62,7 @@ type link struct {
 // that nobody takes its port while it is cut.
 func OpenRelay(target string) (*Relay, error) {
 	own := netip.AddrFrom4([4]byte{127, byte(1 + rand.N(254)), byte(rand.N(256)), byte(1 + rand.N(254))})
-	r := &Relay{target: target, addr: netip.AddrPortFrom(own, 0).String(), links: map[*link]bool{}}
+	r := &Relay{target: target, addr: netip.AddrPortFrom(own, 0).String(), links: map[*link]bool{}, heard: true}
 	if err := r.Restore(); err != nil {
 		return nil, err
 	}
@@ -157,6 +159,13 @@ func (r *Relay) Moved(d Direction) int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.flow[d].moved
+}
+
+// Turns is how often bytes have gone to the host after bytes had come from it: the round trips that whoever connects has waited for, on one connection.
+func (r *Relay) Turns() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.turns
 }
 
 // Links is how many connections are open.
@@ -342,6 +351,10 @@ func (r *Relay) admit(d Direction, n int) (allowed int, at time.Time, gate chan 
 func (r *Relay) passed(d Direction, n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if d == ToHost && r.heard {
+		r.turns++
+	}
+	r.heard = d == FromHost
 	f := &r.flow[d]
 	f.moved += int64(n)
 	if f.limit && f.left <= 0 {

@@ -157,11 +157,11 @@ func (c *sshConn) overSoon() bool {
 	}
 }
 
-// openSession opens a session channel. Servers free the slot of a session that has just
-// ended a moment later, so a refusal is final only after a few attempts.
+// openSession opens a session channel. Servers free the slot of a session that has just ended only when they have collected its processes, which
+// takes a busy host seconds, so a refusal is final only after some attempts.
 func (c *sshConn) openSession(ctx context.Context, op string) (ssh.Channel, <-chan *ssh.Request, error) {
-	const attempts, pause = 5, 60 * time.Millisecond
-	for attempt := 1; ; attempt++ {
+	const attempts = 12
+	for attempt, pause := 1, 10*time.Millisecond; ; attempt, pause = attempt+1, min(2*pause, time.Second) { // some six seconds
 		ch, requests, err := c.client.OpenChannel("session", nil)
 		if err == nil {
 			return ch, requests, nil
