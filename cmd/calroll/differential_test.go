@@ -2,8 +2,6 @@ package main_test
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,12 +15,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/pmezard/go-difflib/difflib"
 	"golang.org/x/tools/txtar"
+
+	"github.com/calroll/calroll/testenv/oracle"
 )
 
 // The differential suite: each testdata/differential/*.txtar is a small playbook with the files it needs. It is run by
@@ -166,45 +165,14 @@ func environment(dir string) []string {
 	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir + "/work", "LC_ALL=C.UTF-8", "TZ=UTC", "CASE=differential"}
 }
 
-// askAnsible is what Ansible does with the case. It does the same every time, slowly, so its answer is kept in the user's cache for as long
-// as the case, the callback plugin and Ansible itself stay as they are.
+// askAnsible is what Ansible does with the case.
 func (c differential) askAnsible(t *testing.T, dir string) observed {
 	t.Helper()
-	file := c.cached(t)
-	var o observed
-	if raw, err := os.ReadFile(file); err == nil && json.Unmarshal(raw, &o) == nil {
-		return o
-	}
-	o = c.carryOut(t, dir, ansible)
-	raw, err := json.Marshal(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if os.MkdirAll(filepath.Dir(file), 0o755) == nil {
-		_ = os.WriteFile(file, raw, 0o644) // without a cache the next time is as slow as this one
-	}
-	return o
-}
-
-var ansibleVersion = sync.OnceValues(func() ([]byte, error) { return exec.Command("ansible-playbook", "--version").Output() })
-
-// cached is the file that keeps Ansible's answer.
-func (c differential) cached(t *testing.T) string {
-	t.Helper()
-	version, err := ansibleVersion()
-	if err != nil {
-		t.Fatal(err)
-	}
 	plugin, err := os.ReadFile("testdata/differential/callback_plugins/events.py")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = os.TempDir()
-	}
-	sum := sha256.Sum256(slices.Concat(version, plugin, []byte(standardInventory), txtar.Format(c.archive)))
-	return filepath.Join(cache, "calroll", "differential", hex.EncodeToString(sum[:])+".json")
+	return oracle.Ask(t, func() observed { return c.carryOut(t, dir, ansible) }, plugin, []byte(standardInventory), txtar.Format(c.archive))
 }
 
 // carryOut runs the case with a tool in dir.

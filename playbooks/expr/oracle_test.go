@@ -13,6 +13,7 @@ import (
 
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/playbooks/value"
+	"github.com/calroll/calroll/testenv/oracle"
 )
 
 // fileVars are the variables of a YAML file, rendered when they are looked up.
@@ -171,6 +172,20 @@ func compareOutcome(t *testing.T, name string, got, want outcome) {
 // askAnsible runs one playbook with the tasks and gives the result of each.
 func askAnsible(t *testing.T, tasks []any) []outcome {
 	t.Helper()
+	question, err := json.Marshal(tasks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vars, err := os.ReadFile("testdata/vars.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return readOutcomes(t, oracle.Ask(t, func() string { return runAnsible(t, tasks) }, question, vars))
+}
+
+// runAnsible gives what the playbook prints.
+func runAnsible(t *testing.T, tasks []any) string {
+	t.Helper()
 	dir := t.TempDir()
 	varsFile, err := filepath.Abs("testdata/vars.yml")
 	if err != nil {
@@ -193,7 +208,7 @@ func askAnsible(t *testing.T, tasks []any) []outcome {
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("ansible-playbook: %v\n%s%s", err, stderr.String(), out.String())
 	}
-	return readOutcomes(t, out.String())
+	return out.String()
 }
 
 // readOutcomes reads what the minimal callback prints: "localhost | SUCCESS => {json}".

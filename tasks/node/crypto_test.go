@@ -128,7 +128,7 @@ var ofKey = []string{"public_key", "public_key_fingerprints", "public_data"}
 func TestCryptoSameAsAnsible(t *testing.T) {
 	keys := keyFiles(t)
 	cases := []sameAs{{name: "keys", setup: keys, steps: keySteps}, {name: "requests", setup: keys, steps: csrSteps}, {name: "certificates", setup: keys, steps: certSteps}, chainCase(t)}
-	theirs := runAnsible(t, cases)
+	theirs := runAnsible(t, cases).runs(t, cases)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			root := filepath.Join(t.TempDir(), "calroll")
@@ -284,7 +284,7 @@ func TestEachTakesTheOthersWork(t *testing.T) {
 		owned("path", "@/n.pem", "csr_path", "@/n.csr", "privatekey_path", "@/new.key"),
 	}
 	c := sameAs{name: "both", setup: keyFiles(t), steps: make}
-	theirs := runAnsible(t, []sameAs{c})[c.name]
+	theirs := runAnsible(t, []sameAs{c}).runs(t, []sameAs{c})[c.name]
 	for i, r := range runModules(t, c, theirs.root) {
 		if r["changed"] != false || r["failed"] != false {
 			t.Errorf("over Ansible's work, step %d: %v", i+1, r)
@@ -297,7 +297,7 @@ func TestEachTakesTheOthersWork(t *testing.T) {
 	for _, s := range make {
 		list = append(list, map[string]any{"name": "x", s.module: rooted(s.args, root)})
 	}
-	for i, r := range playbook(t, t.TempDir(), list) {
+	for i, r := range readReport(t, playbook(t, t.TempDir(), list)) {
 		if r["changed"] != false {
 			t.Errorf("Ansible over our work, step %d: %v", i+1, r)
 		}

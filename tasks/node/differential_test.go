@@ -24,6 +24,7 @@ import (
 	"github.com/calroll/calroll/tasks"
 	"github.com/calroll/calroll/tasks/journal"
 	"github.com/calroll/calroll/tasks/node"
+	"github.com/calroll/calroll/testenv/oracle"
 )
 
 // step is one task of a case. In its arguments @ is the case's folder.
@@ -51,7 +52,7 @@ func sh(script string) step            { return step{sh: script} }
 func TestSameAsAnsible(t *testing.T) {
 	cases := slices.Concat(fileCases, copyCases, lineCases, readCases, unarchiveCases, urlCases, findCases)
 	serve(t)
-	theirs := runAnsible(t, cases)
+	theirs := askAnsible(t, cases)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			root := filepath.Join(t.TempDir(), "calroll")
@@ -66,8 +67,8 @@ func TestSameAsAnsible(t *testing.T) {
 				}
 				compare(t, fmt.Sprintf("step %d (%s)", i+1, s.module), ours[i], their.results[i], root, their.root)
 			}
-			if our, their := tree(t, root), tree(t, their.root); our != their {
-				t.Errorf("the tree differs:\nours:\n%s\nAnsible's:\n%s", our, their)
+			if our := tree(t, root); our != their.tree {
+				t.Errorf("the tree differs:\nours:\n%s\nAnsible's:\n%s", our, their.tree)
 			}
 			if !slices.ContainsFunc(c.steps, func(s step) bool { return s.sh != "" }) {
 				undoAll(t, runs, root, start)
@@ -124,42 +125,85 @@ func serve(t *testing.T) {
 	t.Cleanup(server.Close)
 }
 
+// ansibleRun is what Ansible made of a case.
 type ansibleRun struct {
 	root    string
 	results []map[string]any
+	tree    string
 }
 
-// runAnsible runs all cases in one playbook, because starting it is what takes long.
-func runAnsible(t *testing.T, cases []sameAs) map[string]*ansibleRun {
+// answered is what Ansible said and did: its output, with paths below Base and URLs of a server, and the trees that it left.
+type answered struct {
+	Base, Server string
+	Output       []byte
+	Trees        []string // by case
+}
+
+// askAnsible gives each case's run by Ansible, of now or of before. What it made need not be there any more.
+func askAnsible(t *testing.T, cases []sameAs) map[string]*ansibleRun {
 	t.Helper()
-	if _, err := exec.LookPath("ansible-playbook"); err != nil {
-		t.Fatal("ansible-playbook is needed to compare with: apt-get install ansible-core")
-	}
-	base := t.TempDir()
-	runs := map[string]*ansibleRun{}
-	var list []map[string]any
+	var question []any
 	for _, c := range cases {
-		run := &ansibleRun{root: newDir(t, filepath.Join(base, strings.ReplaceAll(c.name, " ", "_"), "calroll"))}
-		runs[c.name] = run
-		shell(t, c.setup, run.root)
+		question = append(question, c.name, c.setup)
 		for _, s := range c.steps {
-			task := map[string]any{"name": c.name, "ignore_errors": true, "check_mode": s.check}
-			if s.sh != "" {
-				task["shell"] = map[string]any{"cmd": s.sh, "chdir": run.root}
-			} else {
-				task[s.module] = rooted(s.args, run.root)
-			}
-			list = append(list, task)
+			question = append(question, s.module, s.args, s.check, s.sh)
 		}
 	}
-	for i, r := range playbook(t, base, list) {
-		name := list[i]["name"].(string)
-		runs[name].results = append(runs[name].results, r)
+	asked, err := json.Marshal(question)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := oracle.Ask(t, func() answered { return runAnsible(t, cases) }, asked)
+	a.Output = bytes.ReplaceAll(a.Output, []byte(a.Server), []byte(server.URL))
+	return a.runs(t, cases)
+}
+
+// runs takes the answer apart.
+func (a answered) runs(t *testing.T, cases []sameAs) map[string]*ansibleRun {
+	t.Helper()
+	results := readReport(t, a.Output)
+	runs := map[string]*ansibleRun{}
+	for i, c := range cases {
+		runs[c.name] = &ansibleRun{root: rootOf(a.Base, c), tree: a.Trees[i], results: results[:len(c.steps)]}
+		results = results[len(c.steps):]
 	}
 	return runs
 }
 
-func playbook(t *testing.T, dir string, list []map[string]any) []map[string]any {
+func rootOf(base string, c sameAs) string {
+	return filepath.Join(base, strings.ReplaceAll(c.name, " ", "_"), "calroll")
+}
+
+// runAnsible runs all cases in one playbook, because starting it is what takes long.
+func runAnsible(t *testing.T, cases []sameAs) answered {
+	t.Helper()
+	a := answered{Base: t.TempDir()}
+	if server != nil {
+		a.Server = server.URL
+	}
+	var list []map[string]any
+	for _, c := range cases {
+		root := newDir(t, rootOf(a.Base, c))
+		shell(t, c.setup, root)
+		for _, s := range c.steps {
+			task := map[string]any{"name": c.name, "ignore_errors": true, "check_mode": s.check}
+			if s.sh != "" {
+				task["shell"] = map[string]any{"cmd": s.sh, "chdir": root}
+			} else {
+				task[s.module] = rooted(s.args, root)
+			}
+			list = append(list, task)
+		}
+	}
+	a.Output = playbook(t, a.Base, list)
+	for _, c := range cases {
+		a.Trees = append(a.Trees, tree(t, rootOf(a.Base, c)))
+	}
+	return a
+}
+
+// playbook is the report of a play of these tasks.
+func playbook(t *testing.T, dir string, list []map[string]any) []byte {
 	t.Helper()
 	raw, err := json.Marshal([]any{map[string]any{"hosts": "localhost", "connection": "local", "gather_facts": false, "tasks": list}})
 	if err != nil {
@@ -172,6 +216,15 @@ func playbook(t *testing.T, dir string, list []map[string]any) []map[string]any 
 	cmd := exec.Command("ansible-playbook", "-i", "localhost,", file)
 	cmd.Env = append(os.Environ(), "ANSIBLE_STDOUT_CALLBACK=json", "ANSIBLE_LOCALHOST_WARNING=False", "ANSIBLE_PYTHON_INTERPRETER=/usr/bin/python3")
 	out, err := cmd.Output()
+	if results := readReport(t, out); len(results) != len(list) {
+		t.Fatalf("ansible-playbook ran %d of %d tasks: %v", len(results), len(list), err)
+	}
+	return out
+}
+
+// readReport gives the result of each task.
+func readReport(t *testing.T, out []byte) []map[string]any {
+	t.Helper()
 	var report struct {
 		Plays []struct {
 			Tasks []struct {
@@ -179,15 +232,12 @@ func playbook(t *testing.T, dir string, list []map[string]any) []map[string]any 
 			}
 		}
 	}
-	if jerr := decode(out, &report); jerr != nil || len(report.Plays) != 1 {
-		t.Fatalf("ansible-playbook: %v %v\n%s", err, jerr, out)
+	if err := decode(out, &report); err != nil || len(report.Plays) != 1 {
+		t.Fatalf("ansible-playbook: %v\n%s", err, out)
 	}
 	var results []map[string]any
 	for _, task := range report.Plays[0].Tasks {
 		results = append(results, numbers(task.Hosts["localhost"]).(map[string]any))
-	}
-	if len(results) != len(list) {
-		t.Fatalf("ansible-playbook ran %d of %d tasks", len(results), len(list))
 	}
 	return results
 }

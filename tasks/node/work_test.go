@@ -21,7 +21,7 @@ import (
 func TestWorkSameAsAnsible(t *testing.T) {
 	serveHTTP(t)
 	cases := slices.Concat(commandCases, waitCases, uriCases)
-	theirs := runAnsible(t, cases)
+	theirs := runAnsible(t, cases).runs(t, cases)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			root := newDir(t, filepath.Join(t.TempDir(), "calroll"))

@@ -244,6 +244,34 @@ func (e *Etcd) StopMember(i int) error {
 	return errors.Join(e.stop(i), e.save())
 }
 
+// KillMember ends one member without letting it say farewell to the others: a leader does not hand over.
+func (e *Etcd) KillMember(i int) error {
+	return errors.Join(e.procs[i].Kill(), e.stop(i), e.save())
+}
+
+// Leader is the member that leads, counted from 0.
+func (e *Etcd) Leader(ctx context.Context) (int, error) {
+	out, err := e.Command(ctx, "endpoint", "status", "--write-out", "json").Output()
+	var all []struct {
+		Endpoint string
+		Status   struct {
+			Header struct {
+				MemberID uint64 `json:"member_id"`
+			} `json:"header"`
+			Leader uint64 `json:"leader"`
+		}
+	}
+	if err == nil {
+		err = json.Unmarshal(out, &all)
+	}
+	for _, m := range all {
+		if m.Status.Leader == m.Status.Header.MemberID {
+			return slices.Index(e.Endpoints(), m.Endpoint), nil
+		}
+	}
+	return 0, errors.Join(errors.New("cannot find etcd's leader"), err)
+}
+
 // StartMember starts a stopped member again, with its data and ports, and waits until it answers.
 func (e *Etcd) StartMember(ctx context.Context, i int) error {
 	if e.procs[i].Running() {

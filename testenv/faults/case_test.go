@@ -131,12 +131,15 @@ func (r *rig) judge(c trial, victim *testenv.Host, s said) (outcome string, prob
 		}
 	}
 	for _, name := range s.bad() {
-		if name != victim.Name {
+		if name != victim.Name && !(c.fault.shared && slices.Contains(r.batches[c.batch-1], name)) {
 			bad("%s is said to have failed or been lost, and nothing happened to it", name)
 		}
 	}
 	if s.over {
 		problems = append(problems, r.report(s)...)
+	}
+	if c.fault.spares && len(s.committed) != len(r.lab.Hosts) {
+		bad("%d of %d hosts were committed", len(s.committed), len(r.lab.Hosts))
 	}
 	return s.outcome(len(r.batches)), problems
 }

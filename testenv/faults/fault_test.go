@@ -20,7 +20,9 @@ type fault struct {
 	// heal ends the fault, after the run.
 	heal func(*run, *testenv.Host)
 
-	ends bool // it ends the program itself
+	ends   bool // it ends the program itself
+	shared bool // it happens to all hosts that are at work
+	spares bool // the run goes on as if nothing had been
 }
 
 var (

@@ -21,6 +21,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/calroll/calroll/testenv"
+	"github.com/calroll/calroll/testenv/artifacts"
+	"github.com/calroll/calroll/testenv/kube"
 )
 
 // program builds calroll once for all rigs, unless CALROLL names one.
@@ -54,6 +56,11 @@ type rig struct {
 	batches   [][]string // as the play makes them
 	before    map[string]testenv.Snapshot
 	after     map[string]testenv.Snapshot
+
+	env    []string // of the program
+	etcd   *artifacts.Etcd
+	leader int // of etcd's members, the one that was killed
+	api    *kube.API
 }
 
 //go:embed testdata/prepare.sh
@@ -155,6 +162,7 @@ func (r *rig) pictures() map[string]testenv.Snapshot {
 		all[h.Name] = s
 		return nil
 	})
+	r.addObjects(all)
 	return all
 }
 
@@ -230,6 +238,6 @@ func eventually(ctx context.Context, ask func() (string, error)) (string, error)
 // command is calroll with the rig's run store.
 func (r *rig) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(r.calroll, args...)
-	cmd.Dir, cmd.Env = r.dir, append(os.Environ(), "XDG_STATE_HOME="+filepath.Join(r.dir, "state"))
+	cmd.Dir, cmd.Env = r.dir, append(slices.Concat(os.Environ(), r.env), "XDG_STATE_HOME="+filepath.Join(r.dir, "state"))
 	return cmd
 }

@@ -34,6 +34,7 @@ type API struct {
 
 	set   *artifacts.Set
 	etcd  *artifacts.Etcd
+	serve []string // kube-apiserver's flags
 	procs []*proc.Proc
 }
 
@@ -58,17 +59,29 @@ func StartAPI(ctx context.Context, o APIOptions) (_ *API, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.launch("kube-apiserver", apiServerFlags(a.pkiDir(), a.etcdFlags(), o.Listen, port)); err != nil {
-		return nil, err
-	}
-	if err := a.waitReady(ctx); err != nil {
+	a.serve = apiServerFlags(a.pkiDir(), a.etcdFlags(), o.Listen, port)
+	a.procs = make([]*proc.Proc, 1, 2)
+	if err := a.Start(ctx); err != nil {
 		return nil, err
 	}
 	if o.Controllers {
 		flags := append(controllerManagerFlags(a.pkiDir(), a.Kubeconfig), "--secure-port=0") // or only one such API could be on this machine
-		err = a.launch("kube-controller-manager", flags)
+		p, err := a.launch("kube-controller-manager", flags)
+		a.procs = append(a.procs, p)
+		return a, err
 	}
-	return a, err
+	return a, nil
+}
+
+// Kill ends kube-apiserver at once, as a crash does. Start brings it back.
+func (a *API) Kill() error { return a.procs[0].Kill() }
+
+// Start starts kube-apiserver and waits until it is ready.
+func (a *API) Start(ctx context.Context) (err error) {
+	if a.procs[0], err = a.launch("kube-apiserver", a.serve); err != nil {
+		return err
+	}
+	return a.waitReady(ctx)
 }
 
 func (a *API) pkiDir() string { return filepath.Join(a.Dir, "pki") }
@@ -100,20 +113,15 @@ func (a *API) prepare(listen string) (port string, err error) {
 	return port, errors.Join(a.PKI.Write(a.pkiDir(), listen), os.WriteFile(a.Kubeconfig, text, 0o600))
 }
 
-func (a *API) launch(program string, flags []string) error {
+func (a *API) launch(program string, flags []string) (*proc.Proc, error) {
 	log, err := os.OpenFile(filepath.Join(a.Dir, program+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer log.Close()
 	cmd := exec.Command(a.set.Program(program), flags...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = a.Dir, log, log
-	p, err := proc.Start(cmd, false)
-	if err != nil {
-		return err
-	}
-	a.procs = append(a.procs, p)
-	return nil
+	return proc.Start(cmd, false)
 }
 
 // waitReady asks the API until it says that it is ready and that its default objects are made.

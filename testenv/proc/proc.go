@@ -52,8 +52,13 @@ func (p *Proc) Running() bool {
 }
 
 // Stop asks the process to end, waits for it, and kills it if it takes too long.
-func (p *Proc) Stop() error {
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+func (p *Proc) Stop() error { return p.end(syscall.SIGTERM, syscall.SIGKILL) }
+
+// Kill gives the process no time to end well, and waits until it is gone.
+func (p *Proc) Kill() error { return p.end(syscall.SIGKILL) }
+
+func (p *Proc) end(signals ...syscall.Signal) error {
+	for _, sig := range signals {
 		if !p.Running() {
 			return nil
 		}
