@@ -220,12 +220,21 @@ func (p *play) commit(ctx context.Context, hosts []string) {
 	p.emit(event.Event{Kind: event.Commit, Hosts: hosts})
 	p.note(store.Line{Play: p.index, Passed: hosts})
 	p.onEach(hosts, func(h string) {
-		for _, c := range p.fleet.working(h) {
-			if err := c.Commit(ctx, p.id, p.fleet.holder); err != nil {
+		for _, w := range p.fleet.held(h) {
+			if err := p.commitAs(ctx, w); err != nil {
 				p.emit(event.Event{Kind: event.Warning, Host: h, Message: fmt.Sprintf("cannot commit on %s: %v", h, err)})
 			}
 		}
 	})
+}
+
+func (p *play) commitAs(ctx context.Context, w way) error {
+	c, done, err := p.fleet.of(ctx, w)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return c.Commit(ctx, p.id, p.fleet.holder)
 }
 
 // undo takes back what hosts have done since their batch began (the play, with scope all), and then what others have done in their place.

@@ -34,7 +34,9 @@ type Options struct {
 	Check     bool
 	Diff      bool
 	Forks     int
-	Verbosity int
+	// Connections is how many hosts are connected at the same time; 0 is four times Forks, and 64 at least.
+	Connections int
+	Verbosity   int
 	// ForceHandlers lets failed hosts run the handlers they have notified, in plays that do not choose.
 	ForceHandlers bool
 	// Rollback is the scope of plays that do not choose one.
@@ -226,7 +228,7 @@ func begin(o Options, id string) (*run, error) {
 		sinks = append(sinks, rec)
 	}
 	r.sink = r.mask.Sink(sinks)
-	r.fleet = newFleet(o.Carried, r.id, o.Forks, r.used, func(host, message string) {
+	r.fleet = newFleet(o, r.id, r.used, func(host, message string) {
 		r.emit(event.Event{Kind: event.Connect, Host: host, Message: message})
 	})
 	r.fleet.user = r.storedWay

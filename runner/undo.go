@@ -146,11 +146,12 @@ func (r *run) heldUpAt(ctx context.Context, ways []way, u undoing) int64 {
 		return 0
 	}
 	for _, w := range ways {
-		c, err := r.fleet.again(ctx, w)
+		c, done, err := r.fleet.again(ctx, w)
 		if err != nil {
 			continue
 		}
 		report, err := c.Undo(ctx, u.run, r.fleet.holder, remote.UndoOptions{Guards: true, For: u.owners(w.Host)})
+		done()
 		for _, i := range report.Items {
 			if err == nil {
 				last = max(last, i.Task)
@@ -162,11 +163,12 @@ func (r *run) heldUpAt(ctx context.Context, ways []way, u undoing) int64 {
 
 // undoAs undoes what one identity has done.
 func (r *run) undoAs(ctx context.Context, w way, u undoing, o remote.UndoOptions, t *taken) {
-	c, err := r.fleet.again(ctx, w)
+	c, done, err := r.fleet.again(ctx, w)
 	if err != nil {
 		t.add(w, nil, err)
 		return
 	}
+	defer done()
 	o.Force, o.DownTo, o.For, o.Preview = u.force, u.downTo, u.owners(w.Host), u.preview
 	report, err := c.Undo(ctx, u.run, r.fleet.holder, o)
 	t.add(w, report.Items, err)
