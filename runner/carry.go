@@ -249,8 +249,8 @@ func (p *play) undo(ctx context.Context, hosts []string) []machine.Output {
 		return p.undone(hosts)
 	}
 	p.emit(event.Event{Kind: event.UndoStart, Hosts: back})
+	u := undoing{run: p.id, downTo: p.since, of: back, patience: newPatience(ctx)}
 	ctx = context.WithoutCancel(ctx) // an undo that was begun is ended
-	u := undoing{run: p.id, downTo: p.since, of: back}
 	own := p.undoHosts(ctx, back, u)
 	p.rolledBack = p.undoHosts(ctx, p.inPlaceOf(back), u) && own
 	p.note(store.Line{Play: p.index, Undone: back, Since: p.since})

@@ -48,6 +48,13 @@ func (f *fleet) holderFor(w way) journal.Holder {
 	return h
 }
 
+// hasBegun tells whether the run has been on the host in this process.
+func (f *fleet) hasBegun(w way) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.tokens[w.identity()] > 0
+}
+
 // began keeps what the host has given.
 func (f *fleet) began(w way, token int64) {
 	f.mu.Lock()

@@ -19,7 +19,8 @@ type undoing struct {
 	of     []string // only what was done for these hosts; none is all
 	force  bool
 	// preview takes nothing back and tells what would be.
-	preview bool
+	preview  bool
+	patience *patience // with hosts that were lost; nil has none
 }
 
 // owners are the hosts for which what is undone on a host was done, as its journal has it.
@@ -113,7 +114,7 @@ func (r *run) takeBack(ctx context.Context, ways []way, u undoing, t *taken) {
 // tell reports what came back on a host and whether it is as it was. Nothing is said of a host that has only worked for others and altered nothing.
 func (r *run) tell(host string, t *taken, u undoing) bool {
 	e := event.Event{Kind: event.UndoHost, Host: host}
-	e.Status, e.Message = t.summary(u)
+	e.Status, e.Message = t.summary(host, u)
 	whole := e.Status == event.OK || e.Status == event.Changed
 	if u.of != nil && !slices.Contains(u.of, host) {
 		if e.Status == event.OK {
@@ -146,30 +147,26 @@ func (r *run) heldUpAt(ctx context.Context, ways []way, u undoing) int64 {
 		return 0
 	}
 	for _, w := range ways {
-		c, done, err := r.fleet.again(ctx, w)
-		if err != nil {
-			continue
-		}
-		report, err := c.Undo(ctx, u.run, r.fleet.holder, remote.UndoOptions{Guards: true, For: u.owners(w.Host)})
-		done()
-		for _, i := range report.Items {
-			if err == nil {
-				last = max(last, i.Task)
+		_ = r.patiently(ctx, w, u, func(c *remote.Client) error {
+			report, err := c.Undo(ctx, u.run, r.fleet.holder, remote.UndoOptions{Guards: true, For: u.owners(w.Host)})
+			for _, i := range report.Items {
+				if err == nil {
+					last = max(last, i.Task)
+				}
 			}
-		}
+			return err
+		})
 	}
 	return last
 }
 
 // undoAs undoes what one identity has done.
 func (r *run) undoAs(ctx context.Context, w way, u undoing, o remote.UndoOptions, t *taken) {
-	c, done, err := r.fleet.again(ctx, w)
-	if err != nil {
-		t.add(w, nil, err)
-		return
-	}
-	defer done()
 	o.Force, o.DownTo, o.For, o.Preview = u.force, u.downTo, u.owners(w.Host), u.preview
-	report, err := c.Undo(ctx, u.run, r.fleet.holder, o)
-	t.add(w, report.Items, err)
+	err := r.patiently(ctx, w, u, func(c *remote.Client) error {
+		report, err := c.Undo(ctx, u.run, r.fleet.holder, o)
+		t.add(w, report.Items, err)
+		return err
+	})
+	t.add(w, nil, err)
 }
