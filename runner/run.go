@@ -268,7 +268,7 @@ func (r *run) meta() store.Meta {
 		sources = append(sources, s)
 	}
 	return store.Meta{ID: r.id, State: store.Running, Started: r.started, Playbooks: r.o.Playbooks, Inventory: sources, Limit: r.o.Limit,
-		Check: r.o.Check, User: userName(), Bastion: hostName(), Version: r.o.Version, Command: r.o.Command}
+		Check: r.o.Check, User: userName(), Bastion: store.Bastion(), Version: r.o.Version, Command: r.o.Command}
 }
 
 // used records an identity before its journal is opened on a host.

@@ -122,6 +122,10 @@ func TestTwoBastions(t *testing.T) {
 	}
 	_ = first.Process.Kill()
 	_ = first.Wait()
+	s.until(func() bool { return west.runsOf("east")[0].State == store.Killed })
+	run := west.runsOf("east")[0].ID
+	s.contains(west.show(run), "This run was killed: its claim has ended, and east has not said how the run did")
+	s.contains(west.tell("explain", run), "killed (its claim has ended)", "the run was killed")
 	s.sh(h, "touch /run/go-killed /run/go-next")
 	west.calroll(runner.ExitOK, "run", book, "-e", "who=next", "--lock-timeout", "1m")
 
@@ -155,7 +159,13 @@ func TestTwoBastions(t *testing.T) {
 
 func (b bastion) show(run string) string {
 	b.Helper()
-	cmd, out := b.command("runs", "show", run)
+	return b.tell("runs", "show", run)
+}
+
+// tell is what a command without an inventory prints.
+func (b bastion) tell(args ...string) string {
+	b.Helper()
+	cmd, out := b.command(args...)
 	cmd.Args = slices.Delete(cmd.Args, len(cmd.Args)-2, len(cmd.Args))
 	if err := cmd.Run(); err != nil {
 		b.Fatalf("%v\n%s", err, out)

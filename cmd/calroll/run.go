@@ -125,7 +125,7 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 	if f.listTasks || f.listTags || f.listHosts || f.syntaxCheck {
 		return f.list(cmd.OutOrStdout(), o)
 	}
-	if o.Store, err = openStore(); err != nil {
+	if o.Store, err = openStore(cmd.Context()); err != nil {
 		return err
 	}
 	o.Command = f.command(cmd)
@@ -164,7 +164,7 @@ func (f *runFlags) carryOut(cmd *cobra.Command, o runner.Options) error {
 	o.Sink, o.Ask = sink, asker(cmd)
 	summary, err := runner.Run(ctx, o)
 	done()
-	if _, old := prune(keptByDefault, false); old != nil {
+	if _, old := prune(cmd.Context(), keptByDefault, false); old != nil {
 		fmt.Fprintf(cmd.ErrOrStderr(), "[WARNING]: %v\n", old)
 	}
 	if summary.Exit != runner.ExitOK || err != nil {

@@ -38,7 +38,8 @@ import (
 // State says how far a run got.
 type State string
 
-// The states. Killed is never written: it is what a run that is Running is read as when its process is gone from this machine.
+// The states. Killed is never written: it is what a run that is Running is read as when its process is gone from this machine, or its claim from
+// the state that machines share.
 const (
 	Running    State = "running"
 	Passed     State = "passed"
@@ -77,6 +78,7 @@ type Meta struct {
 	Identities []Identity        `json:"identities,omitempty"`
 	Open       []string          `json:"open,omitempty"`    // hosts that an undo could not take back as a whole
 	OpenAs     State             `json:"open_as,omitempty"` // what the run is once none of them is left
+	Unclaimed  bool              `json:"-"`                 // it was killed, which is known by its claim alone
 }
 
 // Inputs are what a run was made from, as hashes: two runs with equal Inputs were asked for the same. What may hold secrets is hashed with the key
@@ -132,14 +134,17 @@ type Identity struct {
 }
 
 // Store is a folder of runs.
-type Store struct{ dir string }
+type Store struct {
+	dir     string
+	claimed map[string]bool // runs that are shared; see Claimed
+}
 
 // Open opens the store in dir, making it if need be.
 func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot open the run store %s: %w", dir, err)
 	}
-	return &Store{dir}, nil
+	return &Store{dir: dir}, nil
 }
 
 // DefaultDir is where runs are kept when nobody says otherwise: $XDG_STATE_HOME/calroll/runs.
@@ -379,6 +384,7 @@ func (s *Store) read(id string) (Meta, error) {
 		return m, err
 	}
 	m.State = m.stateAt(here())
+	m.claim(s.claimed)
 	return m, nil
 }
 
