@@ -59,6 +59,7 @@ type Options struct {
 	Resume *Resumption
 
 	books []*playbooks.Playbook // of Playbooks, read
+	key   []byte                // of hashes of what may hold secrets; see sealingKey
 }
 
 // Exit codes are those of ansible-playbook, which has no degraded state.
@@ -137,6 +138,12 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 		return Summary{Exit: ExitError}, err
 	}
 	o.books = books
+	if o.Store != nil {
+		var err error
+		if o.key, err = o.sealingKey(ctx); err != nil {
+			return Summary{Exit: ExitError}, err
+		}
+	}
 	id := o.id()
 	right, ctx, err := takeRight(ctx, o, id, claimedHosts(o, books))
 	if err != nil {

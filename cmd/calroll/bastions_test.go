@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
+	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -185,6 +188,41 @@ func (s *rig) critical(h *testenv.Host, order ...string) {
 	}
 	if got := s.sh(h, "cat /root/history"); got != strings.Join(want, "\n") {
 		s.Errorf("the history of the host is\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+	}
+}
+
+// TestBastionsShareHashes: to each of two bastions the inventory and the variables of a run of the other are the same, as they are. The key is in no run's
+// folder.
+func TestBastionsShareHashes(t *testing.T) {
+	s := newRig(t, 1)
+	both := s.bastions("east", "west")
+	east, west := both[0], both[1]
+	book := s.write("play.yml", play+"    - command: test -e /run/{{ what }}\n      changed_when: false\n")
+	east.calroll(runner.ExitFailed, "run", book, "-e", "what=fine")
+	s.sh(s.lab.Hosts[0], "touch /run/fine")
+	west.calroll(runner.ExitOK, "resume", "last", "-e", "what=fine")
+	west.calroll(runner.ExitOK, "run", book, "-e", "what=fine")
+	runs := east.runsOf("west") // who goes on with a run has it
+	if text := east.tell("runs", "diff", runs[0].ID, runs[1].ID); len(runs) != 2 || strings.Contains(text, "variable") {
+		t.Errorf("the same variables differ:\n%s", text)
+	}
+	s.contains(west.calroll(runner.ExitError, "resume", runs[0].ID, "-e", "what=else"), "extra variable what: was there, is other content")
+	key, err := os.ReadFile(filepath.Join(s.dir, "east", "calroll", "runs.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(filepath.Join(s.dir, "west"), func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		if bytes.Contains(text, key) || bytes.Contains(text, []byte(hex.EncodeToString(key))) {
+			t.Errorf("the key is in %s", name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

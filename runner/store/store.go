@@ -82,8 +82,9 @@ type Meta struct {
 }
 
 // Inputs are what a run was made from, as hashes: two runs with equal Inputs were asked for the same. What may hold secrets is hashed with the key
-// of the store, so that nobody without the store can try out guesses.
+// of the store, or of the state that bastions share, so that nobody without it can try out guesses.
 type Inputs struct {
+	Key       string            `json:"key,omitempty"`        // which one that is: KeyName
 	Files     map[string]string `json:"files,omitempty"`      // SHA-256 of each playbook, role and template file that was read, by absolute name
 	Hosts     map[string]string `json:"hosts,omitempty"`      // of what the inventory says of each host, with its group_vars and host_vars; keyed
 	ExtraVars map[string]string `json:"extra_vars,omitempty"` // of each extra variable; keyed

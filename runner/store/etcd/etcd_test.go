@@ -351,3 +351,28 @@ func TestEtcdKeepsSoManyRuns(t *testing.T) {
 		}
 	}
 }
+
+// TestTheKeyIsThatOfTheFirst bastion, whoever asks and however many at a time.
+func TestTheKeyIsThatOfTheFirst(t *testing.T) {
+	b := newBed(t)
+	keys := make(chan string)
+	for i := range byte(8) {
+		s := b.open()
+		go func() {
+			key, err := s.Key(t.Context(), []byte{i})
+			if err != nil {
+				t.Error(err)
+			}
+			keys <- string(key)
+		}()
+	}
+	first := <-keys
+	for range 7 {
+		if key := <-keys; key != first {
+			t.Errorf("keys %x and %x", first, key)
+		}
+	}
+	if _, err := b.open().Key(t.Context(), []byte("another length")); err == nil || !strings.Contains(err.Error(), "it has 1 bytes, not 14") {
+		t.Errorf("a key of another length: %v", err)
+	}
+}
