@@ -251,9 +251,11 @@ func (p *play) undo(ctx context.Context, hosts []string) []machine.Output {
 	p.emit(event.Event{Kind: event.UndoStart, Hosts: back})
 	u := undoing{run: p.id, downTo: p.since, of: back, patience: newPatience(ctx)}
 	ctx = context.WithoutCancel(ctx) // an undo that was begun is ended
-	own := p.undoHosts(ctx, back, u)
-	p.rolledBack = p.undoHosts(ctx, p.inPlaceOf(back), u) && own
-	p.note(store.Line{Play: p.index, Undone: back, Since: p.since})
+	untouched, own := p.undoHosts(ctx, back, u)
+	_, others := p.undoHosts(ctx, p.inPlaceOf(back), u)
+	p.rolledBack = own && others
+	back = slices.DeleteFunc(back, func(h string) bool { return slices.Contains(untouched, h) && len(p.inPlaceOf([]string{h})) == 0 })
+	p.note(store.Line{Play: p.index, Undone: back, Since: p.since}) // a resume does what is left of the others
 	return p.undone(hosts)
 }
 

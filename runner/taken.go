@@ -16,6 +16,7 @@ import (
 type taken struct {
 	items []takenItem
 	errs  map[string]error // by identity, why the last attempt as it broke off
+	begun bool             // something may have been taken back
 }
 
 type takenItem struct {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/remote"
@@ -55,15 +54,21 @@ func (r *run) inPlaceOf(hosts []string) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// undoHosts takes hosts back, many at a time, and tells what came of it; whole means that every one is as it was.
-func (r *run) undoHosts(ctx context.Context, hosts []string, u undoing) (whole bool) {
-	var failed atomic.Bool
+// undoHosts takes hosts back, many at a time, and tells what came of it; whole means that every one is as it was, untouched are those that stand where
+// they stood because nobody could get there.
+func (r *run) undoHosts(ctx context.Context, hosts []string, u undoing) (untouched []string, whole bool) {
+	var mu sync.Mutex
+	whole = true
 	r.onEach(hosts, func(h string) {
-		if !r.undoHost(ctx, h, u) {
-			failed.Store(true)
+		begun, ok := r.undoHost(ctx, h, u)
+		mu.Lock()
+		defer mu.Unlock()
+		whole = whole && ok
+		if !begun {
+			untouched = append(untouched, h)
 		}
 	})
-	return !failed.Load()
+	return untouched, whole
 }
 
 // onEach does something for each host, for at most forks of them at a time.
@@ -81,11 +86,11 @@ func (r *run) onEach(hosts []string, do func(host string)) {
 }
 
 // undoHost takes one host back as every identity that worked there, and reports it as one line.
-func (r *run) undoHost(ctx context.Context, host string, u undoing) bool {
+func (r *run) undoHost(ctx context.Context, host string, u undoing) (begun, whole bool) {
 	t, ways := &taken{}, r.fleet.ways(host)
 	u.downTo = max(u.downTo, r.heldUpAt(ctx, ways, u))
 	r.takeBack(ctx, ways, u, t)
-	return r.tell(host, t, u)
+	return t.begun || len(ways) == 0, r.tell(host, t, u)
 }
 
 // takeBack undoes what was done by ways, all of one host: the controller's own work on its behalf first, then the states of every user, and only then
@@ -164,6 +169,7 @@ func (r *run) heldUpAt(ctx context.Context, ways []way, u undoing) int64 {
 func (r *run) undoAs(ctx context.Context, w way, u undoing, o remote.UndoOptions, t *taken) {
 	o.Force, o.DownTo, o.For, o.Preview = u.force, u.downTo, u.owners(w.Host), u.preview
 	err := r.patiently(ctx, w, u, func(c *remote.Client) error {
+		t.begun = true
 		report, err := c.Undo(ctx, u.run, r.fleet.holder, o)
 		t.add(w, report.Items, err)
 		return err
