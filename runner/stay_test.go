@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/calroll/calroll/runner/store"
+	"github.com/calroll/calroll/tasks"
 	"github.com/calroll/calroll/tasks/journal"
 )
 
@@ -24,7 +25,7 @@ type crowd struct {
 func newCrowd(t *testing.T, hosts, most int) *crowd {
 	t.Helper()
 	c := &crowd{T: t, dir: t.TempDir()}
-	c.fleet = newFleet(Options{Carried: Carried{StateDir: c.dir}, Forks: 2, Connections: most}, "run1", func(store.Identity) error { return nil }, func(string, string) {})
+	c.fleet = newFleet(Options{Carried: Carried{StateDir: c.dir, ClusterKinds: func(tasks.Reach) tasks.Kinds { return nil }}, Forks: 2, Connections: most}, "run1", func(store.Identity) error { return nil }, func(string, string) {})
 	t.Cleanup(c.fleet.close)
 	for i := range hosts {
 		c.ways = append(c.ways, way{Host: fmt.Sprintf("h%d", i), Local: true})
@@ -84,6 +85,38 @@ func TestHostsThatNobodyNeedsAreLeft(t *testing.T) {
 	}
 	c.close()
 	c.standing(journal.Free, c.ways...)
+}
+
+// TestWorkInAHostsPlaceIsLeftWithIt: the controller's own helper for a host goes and comes with the host's.
+func TestWorkInAHostsPlaceIsLeftWithIt(t *testing.T) {
+	c := newCrowd(t, 2, 1)
+	client, done, err := c.cluster(t.Context(), c.ways[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.use(c.ways[1]) // nobody can be left
+	if !alive(client) {
+		t.Fatal("it was left while it was in use")
+	}
+	done()
+	c.use(c.ways[0])
+	c.use(c.ways[1])
+	<-client.Done()
+	stands := func(want journal.Standing) {
+		t.Helper()
+		l, err := journal.LockOf(filepath.Join(c.dir, "cluster", c.ways[0].Host))
+		if err != nil || l.Standing != want || l.Token != 1 {
+			t.Errorf("the lock is %+v (%v), want %s", l, err, want)
+		}
+	}
+	stands(journal.Left)
+	if _, done, err = c.again(t.Context(), c.fleet.ways(c.ways[0].Host)[0]); err != nil {
+		t.Fatal(err)
+	}
+	done()
+	stands(journal.Held)
+	c.close()
+	stands(journal.Free)
 }
 
 // TestWhoIsNeededStays, even where that makes one connection more than there are to be.
