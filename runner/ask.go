@@ -67,10 +67,11 @@ func (r *run) askHost(ctx context.Context, a *asked, host string) error {
 
 // askAs asks one journal; root tells that it is root's.
 func (r *run) askAs(ctx context.Context, a *asked, w way) (root bool, err error) {
-	c, err := r.fleet.client(ctx, w)
+	c, done, err := r.fleet.client(ctx, w)
 	if err != nil {
 		return false, err
 	}
+	defer done()
 	runs, err := c.Runs(ctx)
 	if err != nil {
 		return false, err

@@ -24,12 +24,13 @@ type hostBack struct {
 	taken
 	own, cluster           []way
 	ownSince, clusterSince int64 // what was done on it, and by the controller on its behalf, from these tasks on is back
+	patience               *patience
 	told                   bool
 	lost                   bool
 }
 
-func (b *back) undoing() undoing {
-	u := undoing{run: b.Run.ID, force: b.Force, preview: b.Preview}
+func (b *back) undoing(h string) undoing {
+	u := undoing{run: b.Run.ID, force: b.Force, preview: b.Preview, patience: b.hosts[h].patience}
 	if b.To > 0 {
 		u.downTo = b.To + 1
 	}
@@ -39,7 +40,7 @@ func (b *back) undoing() undoing {
 // all takes every host back, and leaves those whose turn had not come when ctx ends as they are.
 func (b *back) all(ctx context.Context, hosts []string) {
 	for _, h := range hosts {
-		s := &hostBack{ownSince: math.MaxInt64, clusterSince: math.MaxInt64}
+		s := &hostBack{ownSince: math.MaxInt64, clusterSince: math.MaxInt64, patience: newPatience(ctx)}
 		for _, w := range b.fleet.ways(h) {
 			if w.cluster {
 				s.cluster = append(s.cluster, w)
@@ -96,23 +97,23 @@ func (b *back) due(h string, back, since int64) bool {
 
 // part takes back the states of a host that some of its identities altered from a task on.
 func (b *back) part(ctx context.Context, h string, ways []way, since int64) {
-	s, u := b.hosts[h], b.undoing()
+	s, u := b.hosts[h], b.undoing(h)
 	u.downTo = max(u.downTo, since)
 	u.downTo = max(u.downTo, b.heldUpAt(ctx, slices.Concat(s.cluster, s.own), u))
 	for _, w := range ways {
 		b.undoAs(ctx, w, u, remote.UndoOptions{Hold: !w.cluster}, &s.taken)
 	}
-	s.lost = isLost(s.err())
+	s.lost = s.unreachable()
 }
 
 func isLost(err error) bool { return err != nil && kindOf(err) == tasks.Unreachable }
 
 // host takes back what was done on a host itself.
 func (b *back) host(ctx context.Context, h string) {
-	s, u := b.hosts[h], b.undoing()
+	s, u := b.hosts[h], b.undoing(h)
 	u.downTo = max(u.downTo, b.heldUpAt(ctx, slices.Concat(s.cluster, s.own), u))
 	b.takeBack(ctx, s.own, u, &s.taken)
-	s.lost, s.ownSince = isLost(s.err()), 0
+	s.lost, s.ownSince = s.unreachable(), 0
 	if !s.quiet() || len(s.cluster) == 0 {
 		b.report(h, s)
 	}
@@ -131,7 +132,7 @@ func (b *back) last(ctx context.Context, h string) {
 
 // report tells of a host, and begins a new account of it.
 func (b *back) report(h string, s *hostBack) {
-	if !b.tell(h, &s.taken, b.undoing()) {
+	if !b.tell(h, &s.taken, b.undoing(h)) {
 		b.mu.Lock()
 		b.failed = true
 		b.mu.Unlock()

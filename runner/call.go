@@ -264,10 +264,11 @@ func alike(a, b *prepared) bool {
 // send runs prepared calls, which all go the same way and are alike, with one frame. What has begun on a host is not cut short when the run is
 // canceled: it ends, and nothing is half-done.
 func (c *call) send(ctx context.Context, ps []*prepared) []tasks.Result {
-	client, err := c.client(ctx, ps[0])
+	client, done, err := c.client(ctx, ps[0])
 	if err != nil {
 		return failAll(ps, err)
 	}
+	defer done()
 	ctx, cancel := c.limited(context.WithoutCancel(ctx))
 	defer cancel()
 	results, err := client.Run(ctx, c.wire(ps))
@@ -301,7 +302,7 @@ func failAll(ps []*prepared, err error) []tasks.Result {
 	return slices.Repeat([]tasks.Result{r}, len(ps))
 }
 
-func (c *call) client(ctx context.Context, p *prepared) (*remote.Client, error) {
+func (c *call) client(ctx context.Context, p *prepared) (client *remote.Client, done func(), err error) {
 	if c.onController(p) {
 		return c.fleet.cluster(ctx, p.way)
 	}

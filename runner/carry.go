@@ -220,12 +220,21 @@ func (p *play) commit(ctx context.Context, hosts []string) {
 	p.emit(event.Event{Kind: event.Commit, Hosts: hosts})
 	p.note(store.Line{Play: p.index, Passed: hosts})
 	p.onEach(hosts, func(h string) {
-		for _, c := range p.fleet.working(h) {
-			if err := c.Commit(ctx, p.id, p.fleet.holder); err != nil {
+		for _, w := range p.fleet.held(h) {
+			if err := p.commitAs(ctx, w); err != nil {
 				p.emit(event.Event{Kind: event.Warning, Host: h, Message: fmt.Sprintf("cannot commit on %s: %v", h, err)})
 			}
 		}
 	})
+}
+
+func (p *play) commitAs(ctx context.Context, w way) error {
+	c, done, err := p.fleet.of(ctx, w)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return c.Commit(ctx, p.id, p.fleet.holder)
 }
 
 // undo takes back what hosts have done since their batch began (the play, with scope all), and then what others have done in their place.
@@ -240,11 +249,13 @@ func (p *play) undo(ctx context.Context, hosts []string) []machine.Output {
 		return p.undone(hosts)
 	}
 	p.emit(event.Event{Kind: event.UndoStart, Hosts: back})
+	u := undoing{run: p.id, downTo: p.since, of: back, patience: newPatience(ctx)}
 	ctx = context.WithoutCancel(ctx) // an undo that was begun is ended
-	u := undoing{run: p.id, downTo: p.since, of: back}
-	own := p.undoHosts(ctx, back, u)
-	p.rolledBack = p.undoHosts(ctx, p.inPlaceOf(back), u) && own
-	p.note(store.Line{Play: p.index, Undone: back, Since: p.since})
+	untouched, own := p.undoHosts(ctx, back, u)
+	_, others := p.undoHosts(ctx, p.inPlaceOf(back), u)
+	p.rolledBack = own && others
+	back = slices.DeleteFunc(back, func(h string) bool { return slices.Contains(untouched, h) && len(p.inPlaceOf([]string{h})) == 0 })
+	p.note(store.Line{Play: p.index, Undone: back, Since: p.since}) // a resume does what is left of the others
 	return p.undone(hosts)
 }
 

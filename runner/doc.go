@@ -2,7 +2,7 @@
 //
 //	Run ── for each play ──▶ machine.Machine decides ──▶ task on hosts ──▶ action or module ──▶ answers back to the machine
 //	 │                                                       │
-//	 ├─ fleet: connections and helpers, one for each host and identity
+//	 ├─ fleet: connections and helpers, one for each host and identity; so many at a time, by forks and not by hosts (stay.go)
 //	 ├─ world: variables; facts, registered results and set_fact are added between tasks, by one goroutine
 //	 └─ sinks: every event goes through the mask to the printers and the run store
 //
@@ -14,5 +14,6 @@
 //   - The machine decides; the runner obeys. What a task needs to be decided (when, loops, includes, changed_when) is found out here,
 //     on many hosts at once (forks), and applied to the variables afterwards, in the order of the hosts.
 //   - Reading and rendering come before any host is touched wherever that is possible: Load reports all mistakes at once.
-//   - A lost helper makes the host unreachable for the play; an undo connects anew.
+//   - A lost helper makes the host unreachable for the play; an undo connects anew. That a host was left for a while, because others were needed,
+//     nobody notices.
 package runner

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -66,8 +67,6 @@ func (w way) connKey() string {
 	return fmt.Sprintf("%s|%v|%s|%s|%d", w.Host, w.Local, w.SSH.User, w.SSH.Host, w.SSH.Port)
 }
 
-func (w way) clientKey() string { return w.connKey() + "|" + w.becomeName() }
-
 // fleet holds the connections of a run, and the helpers at their ends.
 type fleet struct {
 	carried Carried
@@ -77,6 +76,7 @@ type fleet struct {
 	log     func(host, message string)
 	dialer  conn.Dialer
 	guests  chan struct{} // a place each for connections being made
+	most    int           // how many hosts are connected at a time; see stay
 
 	// lease is the right to a host that the bastions share; nil gives none.
 	lease func(host string) *journal.Lease
@@ -84,12 +84,17 @@ type fleet struct {
 	// user is the way to a host as a user whom no task of this run worked as: a rollback's.
 	user func(store.Identity) (way, error)
 
-	mu      sync.Mutex // guards links, clients, users, past and tokens
-	links   map[string]*slot[conn.Conn]
-	clients map[string]*slot[*remote.Client]
-	users   map[store.Identity]way   // how files of hosts are read as each user that a cluster module worked as
-	past    map[store.Identity]way   // how each identity was reached that has worked on this run
-	tokens  map[store.Identity]int64 // what its host has given each
+	keeping sync.Once      // starts the keeper
+	keeper  sync.WaitGroup // waits for it
+
+	mu     sync.Mutex // guards what follows
+	stays  map[string]*stay
+	uses   int64                    // that have ended
+	gone   remote.Stats             // of helpers that are
+	stop   func()                   // ends the keeper
+	users  map[store.Identity]way   // how files of hosts are read as each user that a cluster module worked as
+	past   map[store.Identity]way   // how each identity was reached that has worked on this run
+	tokens map[store.Identity]int64 // what its host has given each
 }
 
 // slot is one connection or helper: made by the first who needs it while others wait.
@@ -99,40 +104,38 @@ type slot[T any] struct {
 	it   T
 }
 
-func newFleet(c Carried, run string, forks int, used func(store.Identity) error, log func(host, message string)) *fleet {
-	f := &fleet{carried: c, run: run, used: used, log: log, guests: make(chan struct{}, max(forks, 1)),
-		links: map[string]*slot[conn.Conn]{}, clients: map[string]*slot[*remote.Client]{}, users: map[store.Identity]way{}, past: map[store.Identity]way{}, tokens: map[store.Identity]int64{}}
+// berth is the place of a helper.
+type berth struct {
+	slot[*remote.Client]
+	w    way
+	on   conn.Conn // its link; nil in this process
+	ours bool      // it may have locked its host for the run
+}
+
+func newFleet(o Options, run string, used func(store.Identity) error, log func(host, message string)) *fleet {
+	f := &fleet{carried: o.Carried, run: run, used: used, log: log, guests: make(chan struct{}, max(o.Forks, 1)), most: mostConnected(o), stop: func() {},
+		stays: map[string]*stay{}, users: map[store.Identity]way{}, past: map[store.Identity]way{}, tokens: map[store.Identity]int64{}}
 	f.dialer.Log = log
 	f.holder = newHolder(run)
 	return f
 }
 
-func at[T any](f *fleet, slots map[string]*slot[T], key string) *slot[T] {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s := slots[key]
-	if s == nil {
-		s = &slot[T]{}
-		slots[key] = s
+// link is the connection to a host, made when it is first needed and again when it was lost. The caller has entered the stay.
+func (f *fleet) link(ctx context.Context, s *stay, w way) (conn.Conn, error) {
+	s.link.mu.Lock()
+	defer s.link.mu.Unlock()
+	if s.link.made && !conn.Lost(s.link.it) {
+		return s.link.it, nil
 	}
-	return s
-}
-
-// link is the connection to a host, made when it is first needed.
-func (f *fleet) link(ctx context.Context, w way) (conn.Conn, error) {
-	s := at(f, f.links, w.connKey())
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.made {
-		return s.it, nil
-	}
+	s.unlink()
+	f.admit(s)
 	f.guests <- struct{}{}
 	defer func() { <-f.guests }()
 	c, err := f.dial(ctx, w)
 	if err != nil {
 		return nil, err
 	}
-	s.it, s.made = c, true
+	s.link.it, s.link.made = c, true
 	return c, nil
 }
 
@@ -143,61 +146,85 @@ func (f *fleet) dial(ctx context.Context, w way) (conn.Conn, error) {
 	return f.dialer.Dial(ctx, w.SSH)
 }
 
-// client is the helper for a way, started when it is first needed, and begun on this run.
-func (f *fleet) client(ctx context.Context, w way) (*remote.Client, error) {
-	return f.helper(ctx, w, func() (*remote.Client, error) { return f.open(ctx, w) })
+// client is the helper for a way, started when it is first needed, and begun on this run. It is there until done is called.
+func (f *fleet) client(ctx context.Context, w way) (c *remote.Client, done func(), err error) {
+	return f.helper(ctx, w, f.open)
 }
 
 // cluster is the controller's own helper for cluster modules; what it dials goes through the host's connection.
-func (f *fleet) cluster(ctx context.Context, w way) (*remote.Client, error) {
+func (f *fleet) cluster(ctx context.Context, w way) (c *remote.Client, done func(), err error) {
 	f.remembers(w)
 	w.cluster, w.Become = true, nil
-	return f.clusterHelper(ctx, w)
+	return f.helper(ctx, w, f.openCluster)
 }
 
-func (f *fleet) clusterHelper(ctx context.Context, w way) (*remote.Client, error) {
-	return f.helper(ctx, w, func() (*remote.Client, error) {
-		dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := f.link(ctx, w)
-			if err != nil {
-				return nil, err
-			}
-			return c.Dial(ctx, network, addr)
+// of is the helper for a way of either kind.
+func (f *fleet) of(ctx context.Context, w way) (c *remote.Client, done func(), err error) {
+	if w.cluster {
+		return f.helper(ctx, w, f.openCluster)
+	}
+	return f.client(ctx, w)
+}
+
+func (f *fleet) openCluster(ctx context.Context, _ *stay, b *berth) (*remote.Client, error) {
+	w := b.w
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		s := f.enter(w)
+		defer f.leave(s)
+		c, err := f.link(ctx, s, w)
+		if err != nil {
+			return nil, err
 		}
-		reach := tasks.Reach{Dial: dial, File: f.filesOf(w)}
-		return remote.Pipe(ctx, w.Host, remote.ServeOptions{Modules: f.carried.Cluster, Kinds: f.carried.ClusterKinds(reach), Dial: dial, HostFile: reach.File,
-			StateDir: filepath.Join(f.carried.StateDir, "cluster", w.Host)})
-	})
+		return c.Dial(ctx, network, addr)
+	}
+	reach := tasks.Reach{Dial: dial, File: f.filesOf(w)}
+	return remote.Pipe(ctx, w.Host, remote.ServeOptions{Modules: f.carried.Cluster, Kinds: f.carried.ClusterKinds(reach), Dial: dial, HostFile: reach.File,
+		StateDir: filepath.Join(f.carried.StateDir, "cluster", w.Host)})
 }
 
 // clusterIdentity stands in the run store for the controller's own work on behalf of a host.
 const clusterIdentity = "controller"
 
+// opener starts a helper for its berth.
+type opener func(context.Context, *stay, *berth) (*remote.Client, error)
+
 // helper is the client for a way, opened and begun on this run unless it is there already.
-func (f *fleet) helper(ctx context.Context, w way, open func() (*remote.Client, error)) (*remote.Client, error) {
-	s := at(f, f.clients, w.clientKey())
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.made && alive(s.it) {
-		return s.it, nil
+func (f *fleet) helper(ctx context.Context, w way, open opener) (*remote.Client, func(), error) {
+	s := f.enter(w)
+	b := f.berth(s, w)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.w, b.ours = w, b.ours || f.run != ""
+	if !b.made || !alive(b.it) {
+		f.vacate(b)
+		if err := f.board(ctx, s, b, open); err != nil {
+			f.leave(s)
+			return nil, nil, err
+		}
 	}
-	s.made = false
-	f.remember(w.identity(), w)
-	if err := f.used(w.identity()); err != nil {
-		return nil, err
+	return b.it, sync.OnceFunc(func() { f.leave(s) }), nil
+}
+
+// board opens the helper of a berth, which is locked, and begins the run there.
+func (f *fleet) board(ctx context.Context, s *stay, b *berth, open opener) error {
+	f.remember(b.w.identity(), b.w)
+	if err := f.used(b.w.identity()); err != nil {
+		return err
 	}
-	c, err := open()
+	f.admit(s)
+	c, err := open(ctx, s, b)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if f.run != "" {
-		if err := c.Begin(ctx, f.run, f.holderFor(w)); err != nil {
-			return nil, errors.Join(err, c.Close())
+		if err := c.Begin(ctx, f.run, f.holderFor(b.w)); err != nil {
+			return errors.Join(err, c.Close())
 		}
-		f.began(w, c.Token())
+		f.began(b.w, c.Token())
 	}
-	s.it, s.made = c, true
-	return c, nil
+	b.it, b.made = c, true
+	f.back(s, b.w)
+	return nil
 }
 
 func alive(c *remote.Client) bool {
@@ -209,15 +236,17 @@ func alive(c *remote.Client) bool {
 	}
 }
 
-func (f *fleet) open(ctx context.Context, w way) (*remote.Client, error) {
+func (f *fleet) open(ctx context.Context, s *stay, b *berth) (*remote.Client, error) {
+	w := b.w
 	if w.Local && w.Become == nil {
 		return remote.Pipe(ctx, w.Host, remote.ServeOptions{Modules: f.carried.Modules, Kinds: f.carried.Kinds,
 			StateDir: filepath.Join(f.carried.StateDir, "local", w.Host)}) // each its own: several inventory hosts may be this machine
 	}
-	c, err := f.link(ctx, w)
+	c, err := f.link(ctx, s, w)
 	if err != nil {
 		return nil, err
 	}
+	b.on = c
 	h := remote.Host{Name: w.Host, Start: login(c), Put: c.Put, Kind: kindOf}
 	if w.Become != nil {
 		h.Login = h.Start
@@ -225,7 +254,7 @@ func (f *fleet) open(ctx context.Context, w way) (*remote.Client, error) {
 	}
 	client, err := remote.Open(ctx, h, remote.Options{Helpers: f.carried.Helpers, Pushed: func(remote.Helper) { f.log(w.Host, "sending the helper") }})
 	if err != nil && kindOf(err) == tasks.Unreachable {
-		f.forget(w)
+		s.drop(c)
 	}
 	return client, err
 }
@@ -247,33 +276,17 @@ func kindOf(err error) tasks.Kind {
 	return tasks.Unreachable
 }
 
-// forget drops a host's connection and helpers, so that the next use makes them anew.
-func (f *fleet) forget(w way) {
-	f.mu.Lock()
-	link, client := f.links[w.connKey()], f.clients[w.clientKey()]
-	delete(f.links, w.connKey())
-	delete(f.clients, w.clientKey())
-	f.mu.Unlock()
-	if client != nil && client.made {
-		client.it.Abandon() // the host stays ours
-	}
-	if link != nil && link.made {
-		_ = link.it.Close() // it is lost
-	}
-}
-
 // again is the helper for a way that has worked on this run before; when it is lost, the host is connected to anew.
-func (f *fleet) again(ctx context.Context, w way) (*remote.Client, error) {
-	f.mu.Lock()
-	s := f.clients[w.clientKey()]
-	f.mu.Unlock()
-	if s != nil && s.made && !alive(s.it) {
-		f.forget(w)
+func (f *fleet) again(ctx context.Context, w way) (c *remote.Client, done func(), err error) {
+	s := f.enter(w)
+	defer f.leave(s)
+	b := f.berth(s, w)
+	b.mu.Lock()
+	if b.made && !alive(b.it) && b.on != nil {
+		s.drop(b.on)
 	}
-	if w.cluster {
-		return f.clusterHelper(ctx, w)
-	}
-	return f.client(ctx, w)
+	b.mu.Unlock()
+	return f.of(ctx, w)
 }
 
 // remember keeps how an identity is reached.
@@ -300,54 +313,14 @@ func (f *fleet) ways(host string) []way {
 	return ways
 }
 
-// working are the helpers of a host that are alive.
-func (f *fleet) working(host string) []*remote.Client {
-	var clients []*remote.Client
-	for _, w := range f.ways(host) {
-		f.mu.Lock()
-		s := f.clients[w.clientKey()]
-		f.mu.Unlock()
-		if s != nil && s.made && alive(s.it) {
-			clients = append(clients, s.it)
-		}
-	}
-	return clients
-}
-
-// stats adds up what crossed the wire to every host.
-func (f *fleet) stats() remote.Stats {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var total remote.Stats
-	for _, s := range f.clients {
-		if !s.made {
-			continue
-		}
-		t := s.it.Stats()
-		total.FramesOut += t.FramesOut
-		total.FramesIn += t.FramesIn
-		total.BytesOut += t.BytesOut
-		total.BytesIn += t.BytesIn
-		total.Blobs += t.Blobs
-		total.BlobBytes += t.BlobBytes
-	}
-	return total
-}
-
-// close ends every helper and connection.
-func (f *fleet) close() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var wg sync.WaitGroup
-	for _, s := range f.clients {
-		if s.made {
-			wg.Go(func() { _ = s.it.Close() }) // a helper that is lost cannot say farewell
-		}
-	}
-	wg.Wait()
-	for _, s := range f.links {
-		if s.made {
-			_ = s.it.Close() // nothing is running on it any more
-		}
-	}
+// held are the ways to a host that is locked for this run: those of helpers that are alive, and of those that were left.
+func (f *fleet) held(host string) []way {
+	return slices.DeleteFunc(f.ways(host), func(w way) bool {
+		s := f.enter(w)
+		defer f.leave(s)
+		b := f.berth(s, w)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return !(b.made && alive(b.it) || f.isAway(s, w))
+	})
 }

@@ -1,12 +1,12 @@
 package runner
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"os/user"
 	"time"
 
+	"github.com/calroll/calroll/runner/store"
 	"github.com/calroll/calroll/tasks/journal"
 )
 
@@ -14,7 +14,7 @@ var pid = os.Getpid()
 
 // newHolder is this process, for hosts and for other bastions.
 func newHolder(run string) journal.Holder {
-	return journal.Holder{User: userName(), Bastion: hostName(), PID: pid, Started: journal.Self().Started, Run: run, Since: time.Now()}
+	return journal.Holder{User: userName(), Bastion: store.Bastion(), PID: pid, Started: journal.Self().Started, Run: run, Since: time.Now()}
 }
 
 func userName() string {
@@ -22,17 +22,6 @@ func userName() string {
 		return u.Username
 	}
 	return fmt.Sprint(os.Getuid())
-}
-
-// bastionVar names this machine for those who are kept out by it; without it that is its host name, which in a container says little.
-const bastionVar = "CALROLL_BASTION"
-
-func hostName() string {
-	name, err := os.Hostname()
-	if err != nil {
-		name = "unknown"
-	}
-	return cmp.Or(os.Getenv(bastionVar), name)
 }
 
 // holderFor is what a way's host is told of this controller: with the token that it gave to the identity before, and with the shared lease if
@@ -46,6 +35,13 @@ func (f *fleet) holderFor(w way) journal.Holder {
 	defer f.mu.Unlock()
 	h.Token = f.tokens[w.identity()]
 	return h
+}
+
+// hasBegun tells whether the run has been on the host in this process.
+func (f *fleet) hasBegun(w way) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.tokens[w.identity()] > 0
 }
 
 // began keeps what the host has given.

@@ -22,10 +22,11 @@ func (f *fleet) filesOf(w way) tasks.HostFile {
 		if w.Local && w.Become == nil {
 			return os.ReadFile(tasks.Path(path).Expand())
 		}
-		c, err := f.client(ctx, w)
+		c, done, err := f.client(ctx, w)
 		if err != nil {
 			return nil, err
 		}
+		defer done()
 		results, err := c.Run(ctx, remote.Task{Name: "read " + path, Module: "slurp", GoOn: true, Items: []remote.Item{{Args: map[string]any{"src": path}}}})
 		if err != nil {
 			return nil, err

@@ -1,10 +1,12 @@
 package runner
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/calroll/calroll/inventory"
@@ -20,10 +22,6 @@ func (o Options) describe(m *store.Meta) error {
 	if err != nil {
 		return fmt.Errorf("cannot record the run: %w", err)
 	}
-	key, err := o.Store.Key()
-	if err != nil {
-		return err
-	}
 	m.Dir, m.Process, m.Forks, m.Tags, m.SkipTags = dir, store.ThisProcess(), o.Forks, o.Tags, o.SkipTags
 	m.SudoUser = os.Getenv("SUDO_USER")
 	m.From, _, _ = strings.Cut(os.Getenv("SSH_CONNECTION"), " ")
@@ -31,13 +29,26 @@ func (o Options) describe(m *store.Meta) error {
 	for _, h := range o.Carried.Helpers.List {
 		m.Helpers[h.Platform] = h.Hash
 	}
-	m.Inputs, m.Plan = o.inputs(key), o.plan()
+	m.Inputs, m.Plan = o.inputs(o.key), o.plan()
 	return nil
+}
+
+// sealingKey is the key of hashes of what may hold secrets: that of the state which bastions share, else of the run store here. Who goes on with a run
+// takes the one that it was begun with.
+func (o Options) sealingKey(ctx context.Context) ([]byte, error) {
+	local, err := o.Store.Key()
+	if err != nil || o.Shared == nil {
+		return local, err
+	}
+	if o.Resume != nil && slices.Contains([]string{"", store.KeyName(local)}, o.Resume.Run.Inputs.Key) {
+		return local, nil
+	}
+	return o.Shared.State.Key(ctx, local)
 }
 
 // inputs are what a run is made from, as far as it has been read by now.
 func (o Options) inputs(key []byte) store.Inputs {
-	in := store.Inputs{Files: o.files(), Hosts: map[string]string{}, ExtraVars: map[string]string{}}
+	in := store.Inputs{Key: store.KeyName(key), Files: o.files(), Hosts: map[string]string{}, ExtraVars: map[string]string{}}
 	for _, name := range o.ExtraVars.Names() {
 		v, _ := o.ExtraVars.Var(name)
 		in.ExtraVars[name] = store.Keyed(key, written(v))

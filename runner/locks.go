@@ -80,10 +80,11 @@ func (l *Locks) Close() { l.r.fleet.close() }
 // Look is how things stand, in the order of the inventory.
 func (l *Locks) Look(ctx context.Context) []HostLock {
 	return l.each(l.ways, func(w way, h *HostLock) error {
-		c, err := l.r.fleet.again(ctx, w)
+		c, done, err := l.r.fleet.again(ctx, w)
 		if err != nil {
 			return err
 		}
+		defer done()
 		if h.Lock, err = c.Lock(ctx); err == nil {
 			h.Open, err = openRuns(ctx, c)
 		}
@@ -105,10 +106,12 @@ func (l *Locks) Unlock(ctx context.Context, locks []HostLock, force bool) []Host
 		}
 	}
 	return l.each(ways, func(w way, h *HostLock) error {
-		c, err := l.r.fleet.again(ctx, w)
-		if err == nil {
-			h.Lock, err = c.Unlock(ctx, force)
+		c, done, err := l.r.fleet.again(ctx, w)
+		if err != nil {
+			return err
 		}
+		defer done()
+		h.Lock, err = c.Unlock(ctx, force)
 		return err
 	})
 }

@@ -501,7 +501,7 @@ func (p *play) meta(word, host string) machine.Outcome {
 		p.world.Host(host).ClearFacts()
 	case "reset_connection":
 		if w, _, err := p.plainWay(host); err == nil {
-			p.fleet.forget(w)
+			p.fleet.reset(w)
 		}
 	}
 	return machine.OK

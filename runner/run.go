@@ -34,7 +34,9 @@ type Options struct {
 	Check     bool
 	Diff      bool
 	Forks     int
-	Verbosity int
+	// Connections is how many hosts are connected at the same time; 0 is four times Forks, and 64 at least.
+	Connections int
+	Verbosity   int
 	// ForceHandlers lets failed hosts run the handlers they have notified, in plays that do not choose.
 	ForceHandlers bool
 	// Rollback is the scope of plays that do not choose one.
@@ -57,6 +59,7 @@ type Options struct {
 	Resume *Resumption
 
 	books []*playbooks.Playbook // of Playbooks, read
+	key   []byte                // of hashes of what may hold secrets; see sealingKey
 }
 
 // Exit codes are those of ansible-playbook, which has no degraded state.
@@ -135,6 +138,12 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 		return Summary{Exit: ExitError}, err
 	}
 	o.books = books
+	if o.Store != nil {
+		var err error
+		if o.key, err = o.sealingKey(ctx); err != nil {
+			return Summary{Exit: ExitError}, err
+		}
+	}
 	id := o.id()
 	right, ctx, err := takeRight(ctx, o, id, claimedHosts(o, books))
 	if err != nil {
@@ -226,7 +235,7 @@ func begin(o Options, id string) (*run, error) {
 		sinks = append(sinks, rec)
 	}
 	r.sink = r.mask.Sink(sinks)
-	r.fleet = newFleet(o.Carried, r.id, o.Forks, r.used, func(host, message string) {
+	r.fleet = newFleet(o, r.id, r.used, func(host, message string) {
 		r.emit(event.Event{Kind: event.Connect, Host: host, Message: message})
 	})
 	r.fleet.user = r.storedWay
@@ -266,7 +275,7 @@ func (r *run) meta() store.Meta {
 		sources = append(sources, s)
 	}
 	return store.Meta{ID: r.id, State: store.Running, Started: r.started, Playbooks: r.o.Playbooks, Inventory: sources, Limit: r.o.Limit,
-		Check: r.o.Check, User: userName(), Bastion: hostName(), Version: r.o.Version, Command: r.o.Command}
+		Check: r.o.Check, User: userName(), Bastion: store.Bastion(), Version: r.o.Version, Command: r.o.Command}
 }
 
 // used records an identity before its journal is opened on a host.

@@ -3,6 +3,7 @@ package runner
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -15,6 +16,7 @@ import (
 type taken struct {
 	items []takenItem
 	errs  map[string]error // by identity, why the last attempt as it broke off
+	begun bool             // something may have been taken back
 }
 
 type takenItem struct {
@@ -35,12 +37,26 @@ func (t *taken) add(w way, items []journal.Item, err error) {
 	t.errs[as] = err
 }
 
+// err is what the attempts broke off with; those that did so for the same reason say it once.
 func (t *taken) err() error {
 	var all []error
-	for _, err := range t.errs {
-		all = append(all, err)
+	for _, as := range slices.Sorted(maps.Keys(t.errs)) {
+		err := t.errs[as]
+		if err != nil && !slices.ContainsFunc(all, func(o error) bool { return o.Error() == err.Error() }) {
+			all = append(all, err)
+		}
 	}
 	return errors.Join(all...)
+}
+
+// unreachable tells that an attempt broke off because the host was not reached.
+func (t *taken) unreachable() bool {
+	for _, err := range t.errs {
+		if isLost(err) {
+			return true
+		}
+	}
+	return false
 }
 
 // count is how many items have one of these outcomes.
@@ -70,13 +86,15 @@ func (t *taken) refused() string {
 // quiet tells whether there is nothing to tell.
 func (t *taken) quiet() bool { return t.err() == nil && t.restored() == 0 && t.refused() == "" }
 
-// summary is the line about a host.
-func (t *taken) summary(u undoing) (event.Status, string) {
+// summary is the line about a host, with the command to type when it could not be reached.
+func (t *taken) summary(host string, u undoing) (event.Status, string) {
 	err, refused := t.err(), t.refused()
 	text := fmt.Sprintf("%d restored, %d as before, %d refreshed", t.restored(), t.count(tasks.Unchanged), t.count(tasks.Fired))
 	switch {
-	case err != nil && kindOf(err) == tasks.Unreachable:
-		return event.Unreachable, "its run stays open: " + err.Error()
+	case t.unreachable() && u.preview:
+		return event.Unreachable, "it cannot be asked: " + err.Error()
+	case t.unreachable():
+		return event.Unreachable, fmt.Sprintf("its run stays open: %v; when it answers again: calroll rollback %s --limit %s", err, u.run, host)
 	case err != nil:
 		return event.Failed, "its run stays open: " + err.Error()
 	case u.preview:

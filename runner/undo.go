@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/remote"
@@ -19,7 +18,8 @@ type undoing struct {
 	of     []string // only what was done for these hosts; none is all
 	force  bool
 	// preview takes nothing back and tells what would be.
-	preview bool
+	preview  bool
+	patience *patience // with hosts that were lost; nil has none
 }
 
 // owners are the hosts for which what is undone on a host was done, as its journal has it.
@@ -54,15 +54,21 @@ func (r *run) inPlaceOf(hosts []string) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// undoHosts takes hosts back, many at a time, and tells what came of it; whole means that every one is as it was.
-func (r *run) undoHosts(ctx context.Context, hosts []string, u undoing) (whole bool) {
-	var failed atomic.Bool
+// undoHosts takes hosts back, many at a time, and tells what came of it; whole means that every one is as it was, untouched are those that stand where
+// they stood because nobody could get there.
+func (r *run) undoHosts(ctx context.Context, hosts []string, u undoing) (untouched []string, whole bool) {
+	var mu sync.Mutex
+	whole = true
 	r.onEach(hosts, func(h string) {
-		if !r.undoHost(ctx, h, u) {
-			failed.Store(true)
+		begun, ok := r.undoHost(ctx, h, u)
+		mu.Lock()
+		defer mu.Unlock()
+		whole = whole && ok
+		if !begun {
+			untouched = append(untouched, h)
 		}
 	})
-	return !failed.Load()
+	return untouched, whole
 }
 
 // onEach does something for each host, for at most forks of them at a time.
@@ -80,11 +86,11 @@ func (r *run) onEach(hosts []string, do func(host string)) {
 }
 
 // undoHost takes one host back as every identity that worked there, and reports it as one line.
-func (r *run) undoHost(ctx context.Context, host string, u undoing) bool {
+func (r *run) undoHost(ctx context.Context, host string, u undoing) (begun, whole bool) {
 	t, ways := &taken{}, r.fleet.ways(host)
 	u.downTo = max(u.downTo, r.heldUpAt(ctx, ways, u))
 	r.takeBack(ctx, ways, u, t)
-	return r.tell(host, t, u)
+	return t.begun || len(ways) == 0, r.tell(host, t, u)
 }
 
 // takeBack undoes what was done by ways, all of one host: the controller's own work on its behalf first, then the states of every user, and only then
@@ -113,7 +119,7 @@ func (r *run) takeBack(ctx context.Context, ways []way, u undoing, t *taken) {
 // tell reports what came back on a host and whether it is as it was. Nothing is said of a host that has only worked for others and altered nothing.
 func (r *run) tell(host string, t *taken, u undoing) bool {
 	e := event.Event{Kind: event.UndoHost, Host: host}
-	e.Status, e.Message = t.summary(u)
+	e.Status, e.Message = t.summary(host, u)
 	whole := e.Status == event.OK || e.Status == event.Changed
 	if u.of != nil && !slices.Contains(u.of, host) {
 		if e.Status == event.OK {
@@ -146,28 +152,27 @@ func (r *run) heldUpAt(ctx context.Context, ways []way, u undoing) int64 {
 		return 0
 	}
 	for _, w := range ways {
-		c, err := r.fleet.again(ctx, w)
-		if err != nil {
-			continue
-		}
-		report, err := c.Undo(ctx, u.run, r.fleet.holder, remote.UndoOptions{Guards: true, For: u.owners(w.Host)})
-		for _, i := range report.Items {
-			if err == nil {
-				last = max(last, i.Task)
+		_ = r.patiently(ctx, w, u, func(c *remote.Client) error {
+			report, err := c.Undo(ctx, u.run, r.fleet.holder, remote.UndoOptions{Guards: true, For: u.owners(w.Host)})
+			for _, i := range report.Items {
+				if err == nil {
+					last = max(last, i.Task)
+				}
 			}
-		}
+			return err
+		})
 	}
 	return last
 }
 
 // undoAs undoes what one identity has done.
 func (r *run) undoAs(ctx context.Context, w way, u undoing, o remote.UndoOptions, t *taken) {
-	c, err := r.fleet.again(ctx, w)
-	if err != nil {
-		t.add(w, nil, err)
-		return
-	}
 	o.Force, o.DownTo, o.For, o.Preview = u.force, u.downTo, u.owners(w.Host), u.preview
-	report, err := c.Undo(ctx, u.run, r.fleet.holder, o)
-	t.add(w, report.Items, err)
+	err := r.patiently(ctx, w, u, func(c *remote.Client) error {
+		t.begun = true
+		report, err := c.Undo(ctx, u.run, r.fleet.holder, o)
+		t.add(w, report.Items, err)
+		return err
+	})
+	t.add(w, nil, err)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -402,6 +403,12 @@ func (s *Sys) Hardlink(ctx context.Context, path, src string) (bool, error) {
 }
 
 func (o object) inode() string { return fmt.Sprintf("inode %d:%d", o.dev, o.ino) }
+
+// is tells whether o is what inode named once. After a boot the device may have another number (of overlay, btrfs, LVM); the inode's stays.
+func (o object) is(inode string) bool {
+	_, number, _ := strings.Cut(inode, ":")
+	return o.Type != typeAbsent && number == strconv.FormatUint(o.ino, 10)
+}
 
 func (s *Sys) hardlink(ctx context.Context, p, from *place, old, want object, op string) error {
 	if err := p.hash(ctx, &old); err != nil {

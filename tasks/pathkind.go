@@ -61,7 +61,7 @@ func (k pathKind) State(ctx context.Context, b Before) (string, error) {
 	switch {
 	case err != nil:
 		return "", failed(op, err)
-	case m.Inode != "" && o.inode() == m.Inode:
+	case m.Inode != "" && o.is(m.Inode):
 		return b.After, nil
 	case m.InPlace && o.Type == typeFile && !o.sameAs(m.Before) && (!b.Done || o.word() == b.Was):
 		return b.After, nil // half written, or half restored

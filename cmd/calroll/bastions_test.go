@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
+	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -122,6 +125,10 @@ func TestTwoBastions(t *testing.T) {
 	}
 	_ = first.Process.Kill()
 	_ = first.Wait()
+	s.until(func() bool { return west.runsOf("east")[0].State == store.Killed })
+	run := west.runsOf("east")[0].ID
+	s.contains(west.show(run), "This run was killed: its claim has ended, and east has not said how the run did")
+	s.contains(west.tell("explain", run), "killed (its claim has ended)", "the run was killed")
 	s.sh(h, "touch /run/go-killed /run/go-next")
 	west.calroll(runner.ExitOK, "run", book, "-e", "who=next", "--lock-timeout", "1m")
 
@@ -155,7 +162,13 @@ func TestTwoBastions(t *testing.T) {
 
 func (b bastion) show(run string) string {
 	b.Helper()
-	cmd, out := b.command("runs", "show", run)
+	return b.tell("runs", "show", run)
+}
+
+// tell is what a command without an inventory prints.
+func (b bastion) tell(args ...string) string {
+	b.Helper()
+	cmd, out := b.command(args...)
 	cmd.Args = slices.Delete(cmd.Args, len(cmd.Args)-2, len(cmd.Args))
 	if err := cmd.Run(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
@@ -175,6 +188,41 @@ func (s *rig) critical(h *testenv.Host, order ...string) {
 	}
 	if got := s.sh(h, "cat /root/history"); got != strings.Join(want, "\n") {
 		s.Errorf("the history of the host is\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+	}
+}
+
+// TestBastionsShareHashes: to each of two bastions the inventory and the variables of a run of the other are the same, as they are. The key is in no run's
+// folder.
+func TestBastionsShareHashes(t *testing.T) {
+	s := newRig(t, 1)
+	both := s.bastions("east", "west")
+	east, west := both[0], both[1]
+	book := s.write("play.yml", play+"    - command: test -e /run/{{ what }}\n      changed_when: false\n")
+	east.calroll(runner.ExitFailed, "run", book, "-e", "what=fine")
+	s.sh(s.lab.Hosts[0], "touch /run/fine")
+	west.calroll(runner.ExitOK, "resume", "last", "-e", "what=fine")
+	west.calroll(runner.ExitOK, "run", book, "-e", "what=fine")
+	runs := east.runsOf("west") // who goes on with a run has it
+	if text := east.tell("runs", "diff", runs[0].ID, runs[1].ID); len(runs) != 2 || strings.Contains(text, "variable") {
+		t.Errorf("the same variables differ:\n%s", text)
+	}
+	s.contains(west.calroll(runner.ExitError, "resume", runs[0].ID, "-e", "what=else"), "extra variable what: was there, is other content")
+	key, err := os.ReadFile(filepath.Join(s.dir, "east", "calroll", "runs.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(filepath.Join(s.dir, "west"), func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		if bytes.Contains(text, key) || bytes.Contains(text, []byte(hex.EncodeToString(key))) {
+			t.Errorf("the key is in %s", name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -61,12 +62,17 @@ func stateDir() (string, error) {
 	return filepath.Dir(runs), err
 }
 
-func openStore() (*store.Store, error) {
+// openStore opens the store of runs, which knows what the state that bastions share says of them.
+func openStore(ctx context.Context) (*store.Store, error) {
 	dir, err := store.DefaultDir()
 	if err != nil {
 		return nil, err
 	}
-	return store.Open(dir)
+	s, err := store.Open(dir)
+	if err == nil {
+		s.Claimed(claimed(ctx))
+	}
+	return s, err
 }
 
 // newEnv is the template engine for playbooks in dir.

@@ -24,7 +24,7 @@ func newExplainCommand() *cobra.Command {
 			"next. Without HOST it shows all hosts that have not passed, those with the same reason together.",
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := openStore()
+			s, err := openStore(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -203,7 +203,7 @@ func (s *rig) has(h *testenv.Host, file string) bool {
 // until waits for a condition.
 func (s *rig) until(holds func() bool) {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.Context(), 2*time.Minute)
 	defer cancel()
 	for tick := time.Tick(20 * time.Millisecond); !holds(); {
 		select {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -77,7 +78,7 @@ func lookAtLocks(cmd *cobra.Command, f *connectFlags) (*runner.Locks, lockView, 
 		return nil, s, err
 	}
 	o.Env = newEnv(".", o.Inventory)
-	runs, err := recorded()
+	runs, err := recorded(cmd.Context())
 	if err != nil {
 		return nil, s, err
 	}
@@ -92,8 +93,8 @@ func lookAtLocks(cmd *cobra.Command, f *connectFlags) (*runner.Locks, lockView, 
 	return l, s, nil
 }
 
-func recorded() ([]store.Meta, error) {
-	s, err := openStore()
+func recorded(ctx context.Context) ([]store.Meta, error) {
+	s, err := openStore(ctx)
 	if err != nil {
 		return nil, err
 	}

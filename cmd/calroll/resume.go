@@ -37,7 +37,7 @@ func newResumeCommand() *cobra.Command {
 }
 
 func (f *runFlags) resume(cmd *cobra.Command, id string, how runner.Resumption) error {
-	s, err := openStore()
+	s, err := openStore(cmd.Context())
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func newRollbackCommand() *cobra.Command {
 }
 
 func (f *rollbackFlags) rollback(cmd *cobra.Command, id string) error {
-	s, err := openStore()
+	s, err := openStore(cmd.Context())
 	if err != nil {
 		return err
 	}

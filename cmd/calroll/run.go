@@ -43,6 +43,7 @@ type connectFlags struct {
 	inventory  []string
 	limit      string
 	forks      int
+	links      int
 	verbosity  int
 	user       string
 	keyFiles   []string
@@ -65,6 +66,7 @@ func (f *connectFlags) add(cmd *cobra.Command) {
 	fl.StringArrayVarP(&f.inventory, "inventory", "i", nil, "inventory file, folder, script, or list of hosts with a comma (may be repeated)")
 	fl.StringVarP(&f.limit, "limit", "l", "", "only hosts that match this pattern too")
 	fl.IntVarP(&f.forks, "forks", "f", 50, "how many hosts to work on at the same time")
+	fl.IntVar(&f.links, "connections", 0, "how many hosts to be connected to at the same time (default: four times the forks, 64 at least)")
 	fl.CountVarP(&f.verbosity, "verbose", "v", "say more; -vvv says most")
 	fl.StringVarP(&f.user, "user", "u", "", "log in as this user")
 	fl.StringArrayVar(&f.keyFiles, "private-key", nil, "private key to log in with")
@@ -123,7 +125,7 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 	if f.listTasks || f.listTags || f.listHosts || f.syntaxCheck {
 		return f.list(cmd.OutOrStdout(), o)
 	}
-	if o.Store, err = openStore(); err != nil {
+	if o.Store, err = openStore(cmd.Context()); err != nil {
 		return err
 	}
 	o.Command = f.command(cmd)
@@ -162,7 +164,7 @@ func (f *runFlags) carryOut(cmd *cobra.Command, o runner.Options) error {
 	o.Sink, o.Ask = sink, asker(cmd)
 	summary, err := runner.Run(ctx, o)
 	done()
-	if _, old := prune(keptByDefault, false); old != nil {
+	if _, old := prune(cmd.Context(), keptByDefault, false); old != nil {
 		fmt.Fprintf(cmd.ErrOrStderr(), "[WARNING]: %v\n", old)
 	}
 	if summary.Exit != runner.ExitOK || err != nil {
@@ -181,7 +183,7 @@ func limited(ctx context.Context, limit time.Duration) (context.Context, context
 
 // options are what all commands that talk to hosts have in common.
 func (f *connectFlags) options(cmd *cobra.Command) (runner.Options, error) {
-	o := runner.Options{Sources: f.inventory, Limit: f.limit, Forks: f.forks, Verbosity: f.verbosity, Mask: &event.Mask{}, Version: programVersion(),
+	o := runner.Options{Sources: f.inventory, Limit: f.limit, Forks: f.forks, Connections: f.links, Verbosity: f.verbosity, Mask: &event.Mask{}, Version: programVersion(),
 		Shared: shared(cmd.Context())}
 	var errs []error
 	var err error

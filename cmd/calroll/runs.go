@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -66,7 +67,7 @@ func newRunsListCommand() *cobra.Command {
 		Short: "List runs, the newest first",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := openStore()
+			s, err := openStore(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -123,10 +124,13 @@ func listRuns(out io.Writer, runs []store.Meta) error {
 	return columns(out, rows...)
 }
 
-// stateText is a run's state. Of one that runs on another bastion, only that bastion can tell whether it was killed.
+// stateText is a run's state. Of one that runs on another bastion, only that bastion can tell whether it was killed, or the state that both share.
 func stateText(m store.Meta) string {
-	if m.Elsewhere() {
+	switch {
+	case m.Elsewhere():
 		return "running on " + m.Bastion
+	case m.Unclaimed:
+		return "killed (its claim has ended)"
 	}
 	return string(m.State)
 }
@@ -165,7 +169,7 @@ func newRunsPruneCommand() *cobra.Command {
 			if p == (store.Pruning{}) {
 				p = keptByDefault
 			}
-			gone, err := prune(p, dryRun)
+			gone, err := prune(cmd.Context(), p, dryRun)
 			if err != nil {
 				return err
 			}
@@ -181,8 +185,8 @@ func newRunsPruneCommand() *cobra.Command {
 
 var keptByDefault = store.Pruning{Age: store.KeepAge, Keep: store.KeepRuns}
 
-func prune(p store.Pruning, dryRun bool) ([]store.Meta, error) {
-	s, err := openStore()
+func prune(ctx context.Context, p store.Pruning, dryRun bool) ([]store.Meta, error) {
+	s, err := openStore(ctx)
 	if err != nil {
 		return nil, err
 	}

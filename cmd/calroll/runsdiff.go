@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -21,7 +22,7 @@ func newRunsDiffCommand() *cobra.Command {
 			"differ, not what they were.",
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			d, err := diffRuns(args[0], args[1])
+			d, err := diffRuns(cmd.Context(), args[0], args[1])
 			if err != nil {
 				return err
 			}
@@ -32,8 +33,8 @@ func newRunsDiffCommand() *cobra.Command {
 	return cmd
 }
 
-func diffRuns(ids ...string) (store.Difference, error) {
-	s, err := openStore()
+func diffRuns(ctx context.Context, ids ...string) (store.Difference, error) {
+	s, err := openStore(ctx)
 	if err != nil {
 		return store.Difference{}, err
 	}

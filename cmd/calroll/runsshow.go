@@ -23,7 +23,7 @@ func newRunsShowCommand() *cobra.Command {
 		Short: "Show a run again as it was shown, or where each host stands in it",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := openStore()
+			s, err := openStore(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -66,7 +66,11 @@ func replay(out io.Writer, s store.EventReader, m store.Meta, output string, ver
 }
 
 func killedText(m store.Meta) string {
-	return fmt.Sprintf("This run was killed: its process %d on %s is gone. What it changed can be taken back with\n  calroll rollback %s", m.PID, m.Bastion, m.ID)
+	why := fmt.Sprintf("its process %d on %s is gone", m.PID, m.Bastion)
+	if m.Unclaimed {
+		why = "its claim has ended, and " + m.Bastion + " has not said how the run did"
+	}
+	return fmt.Sprintf("This run was killed: %s. What it changed can be taken back with\n  calroll rollback %s", why, m.ID)
 }
 
 // slowestShown is how many tasks the table of hosts lists.

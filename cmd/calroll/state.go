@@ -25,6 +25,7 @@ type stateFlags struct {
 	cluster            string
 	lockTimeout        time.Duration
 	shared             *runner.Shared
+	claimed            map[string]bool // runs, as store.Store.Claimed has them
 }
 
 func (f *stateFlags) add(root *cobra.Command) {
@@ -45,8 +46,18 @@ type stateKey struct{}
 
 // shared is the state that this command shares with other bastions; nil for none.
 func shared(ctx context.Context) *runner.Shared {
-	s, _ := ctx.Value(stateKey{}).(*runner.Shared)
-	return s
+	if f, ok := ctx.Value(stateKey{}).(*stateFlags); ok {
+		return f.shared
+	}
+	return nil
+}
+
+// claimed tells of runs in that state whether somebody is at work on them.
+func claimed(ctx context.Context) map[string]bool {
+	if f, ok := ctx.Value(stateKey{}).(*stateFlags); ok {
+		return f.claimed
+	}
+	return nil
 }
 
 // topic is the command below calroll: "runs" for calroll runs ls.
@@ -74,7 +85,7 @@ func (f *stateFlags) open(cmd *cobra.Command, args []string) error {
 		fmt.Fprintf(cmd.ErrOrStderr(), "[WARNING]: %v; what follows is what this bastion knows\n", err)
 		return nil
 	}
-	cmd.SetContext(context.WithValue(cmd.Context(), stateKey{}, f.shared))
+	cmd.SetContext(context.WithValue(cmd.Context(), stateKey{}, f))
 	return err
 }
 
@@ -107,11 +118,11 @@ func (f *stateFlags) connect(ctx context.Context) error {
 
 // fetch brings run.json of all runs, and the files of those that are named.
 func (f *stateFlags) fetch(cmd *cobra.Command, args []string) error {
-	s, err := openStore()
+	s, err := openStore(cmd.Context())
 	if err != nil {
 		return err
 	}
-	if err := f.shared.State.Fetch(cmd.Context(), f.shared.Dir); err != nil {
+	if f.claimed, err = f.shared.State.Fetch(cmd.Context(), f.shared.Dir); err != nil {
 		return err
 	}
 	for _, run := range named(s, args) {
@@ -143,7 +154,7 @@ func (f *stateFlags) close(ctx context.Context, args []string) error {
 		return nil
 	}
 	defer func() { _ = f.shared.State.Close() }() // nothing is on its way any more
-	s, err := openStore()
+	s, err := openStore(ctx)
 	if err != nil {
 		return err
 	}

@@ -61,3 +61,9 @@ const StderrKept = 64 << 10
 type ttyStarter interface {
 	startTTY(ctx context.Context, cmd string) (Process, error)
 }
+
+// Lost tells whether a connection is known to be over.
+func Lost(c Conn) bool {
+	s, ok := c.(*sshConn)
+	return ok && s.over()
+}

@@ -105,6 +105,13 @@ type Stats struct {
 	Blobs, BlobBytes    int64 // sent, in frames of their own or with a task
 }
 
+// Add adds what crossed another wire.
+func (s *Stats) Add(o Stats) {
+	s.FramesOut, s.FramesIn = s.FramesOut+o.FramesOut, s.FramesIn+o.FramesIn
+	s.BytesOut, s.BytesIn = s.BytesOut+o.BytesOut, s.BytesIn+o.BytesIn
+	s.Blobs, s.BlobBytes = s.Blobs+o.Blobs, s.BlobBytes+o.BlobBytes
+}
+
 // Stats counts what crossed the wire so far.
 func (c *Client) Stats() Stats {
 	return Stats{
@@ -431,12 +438,21 @@ func (c *Client) Abandon() {
 // Close ends the helper and gives the host back: a command that is running is killed with its process group, the alteration in hand is completed, and
 // nothing further starts. It waits for that some seconds at most. It may be called twice.
 func (c *Client) Close() error {
+	c.end(frameBye)
+	return nil
+}
+
+// Leave is Close by a controller who comes back, before the lock expires: the host stays locked for it.
+func (c *Client) Leave() { c.end(frameLeave) }
+
+// end says a last word and waits for the helper's end.
+func (c *Client) end(word byte) {
 	c.closed.Do(func() {
 		c.mu.Lock()
 		c.closing = true
 		c.mu.Unlock()
 		go func() { // a frozen link takes nothing until it is closed below; one that is gone needs no farewell
-			_ = c.out.write(frameBye, nil)
+			_ = c.out.write(word, nil)
 			_ = c.link.CloseWrite()
 		}()
 		select {
@@ -446,7 +462,6 @@ func (c *Client) Close() error {
 		}
 	})
 	<-c.done
-	return nil
 }
 
 func (c *Client) lost() error {

@@ -22,7 +22,8 @@
 //     get through while a task works.
 //   - Once a task failed, tasks sent ahead answer Canceled until a Reset, or until a task comes that was not sent ahead.
 //   - When the link ends, the alteration in hand is completed, nothing further starts, and commands are killed with their group.
-//     The host stays locked for the controller, who may come back with the token that Begin gave it; a farewell frees it.
+//     The host stays locked for the controller, who may come back with the token that Begin gave it; a farewell frees it, taking leave for
+//     a while does not.
 //   - Whoever has lost the host is refused at the next Begin, Task, Undo or Commit: each compares the token with the newest.
 //   - Limits are checked before a byte of a payload is read.
 //   - A blob crosses the wire at most once in a session: with its task when it is small, otherwise when it is asked for.

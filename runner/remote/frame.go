@@ -27,6 +27,7 @@ const (
 	frameCancel = 'C' // cancel; the canceled call answers
 	framePing   = 'P' // no payload; answered by framePong
 	frameBye    = 'X' // no payload, no answer: the helper gives the host back and ends
+	frameLeave  = 'Y' // no payload, no answer: the helper ends, and its controller comes back
 
 	frameHello  = 'h' // Hello
 	frameAnswer = 'a' // answer
@@ -49,7 +50,7 @@ func frameLimit(kind byte) (int, error) {
 	switch kind {
 	case frameBlob:
 		return chunkLimit, nil
-	case frameReset, framePing, frameBye, framePong:
+	case frameReset, framePing, frameBye, frameLeave, framePong:
 		return 0, nil
 	case frameTask, frameBegin, frameUndo, frameCommit, frameRuns, frameLock, frameUnlock, frameCancel, frameHello, frameAnswer, frameNeed:
 		return messageLimit, nil

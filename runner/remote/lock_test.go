@@ -73,6 +73,29 @@ func TestALostLinkKeepsTheHostAndAFarewellFreesIt(t *testing.T) {
 	}
 }
 
+// TestTakingLeaveKeepsTheHost: the helper has ended when Leave returns, without having been told to, and the lock lasts from then on.
+func TestTakingLeaveKeepsTheHost(t *testing.T) {
+	state := t.TempDir()
+	first := mustBegin(t, state, "run1", me)
+	first.Leave()
+	eventually(t, "the helper to end", func() bool { return !alive(first.Hello().PID) })
+	looker, err := openChild(t, state, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := mustStand(t, looker, journal.Left); l.Token != first.Token() {
+		t.Errorf("the lock is %+v", l)
+	}
+	if err := looker.Begin(t.Context(), "run2", other); tasks.KindOf(err) != tasks.Refused {
+		t.Errorf("another run: %v", err)
+	}
+	again := me
+	again.Token = first.Token()
+	back := mustBegin(t, state, "run1", again)
+	_ = back.Close()
+	mustStand(t, looker, journal.Free)
+}
+
 // TestUnlockFencesTheHolderOff: it refuses one that is alive; with force the helper leaves, and its controller cannot come back.
 func TestUnlockFencesTheHolderOff(t *testing.T) {
 	state := t.TempDir()

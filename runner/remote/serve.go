@@ -218,6 +218,9 @@ func (s *server) take(kind byte, payload []byte) error {
 	case frameBye:
 		s.farewell.Store(true)
 		return io.EOF
+	case frameLeave:
+		s.noteHeard() // the lock lasts from now on
+		return io.EOF
 	}
 	return fmt.Errorf("%w: a frame of type %q", errProtocol, kind)
 }

@@ -109,7 +109,25 @@ const (
 
 // Changes are the differences of what two runs were made from.
 func Changes(a, b Inputs) []Change {
-	return slices.Concat(changed(ChangedFile, a.Files, b.Files), changed(ChangedHost, a.Hosts, b.Hosts), changed("extra variable", a.ExtraVars, b.ExtraVars))
+	var apart []Change
+	if a.Key != b.Key && a.Key != "" && b.Key != "" {
+		apart = []Change{{What: "key of the hashes of variables", Is: [2]string{a.Key, b.Key}}} // which can say nothing then
+		a, b = a.unsealed(), b.unsealed()
+	}
+	return slices.Concat(changed(ChangedFile, a.Files, b.Files), apart, changed(ChangedHost, a.Hosts, b.Hosts), changed("extra variable", a.ExtraVars, b.ExtraVars))
+}
+
+// unsealed are inputs that know of variables only that they are there.
+func (in Inputs) unsealed() Inputs {
+	known := func(sums map[string]string) map[string]string {
+		names := map[string]string{}
+		for name := range sums {
+			names[name] = there
+		}
+		return names
+	}
+	in.Hosts, in.ExtraVars = known(in.Hosts), known(in.ExtraVars)
+	return in
 }
 
 func changed(what string, a, b map[string]string) []Change {

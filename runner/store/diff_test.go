@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -32,5 +33,26 @@ func TestDiff(t *testing.T) {
 		`"times":null}`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// TestChangesOfOtherKeys: hashes that were made with another key say nothing; what is there and what is not can be seen still.
+func TestChangesOfOtherKeys(t *testing.T) {
+	sums := func(names ...string) map[string]string {
+		all := map[string]string{}
+		for _, n := range names {
+			all[n] = n + " of a key"
+		}
+		return all
+	}
+	a := Inputs{Key: "1", Files: sums("site.yml"), Hosts: sums("a", "b"), ExtraVars: sums("v")}
+	b := Inputs{Key: "2", Files: sums("site.yml"), Hosts: map[string]string{"a": "other"}, ExtraVars: map[string]string{"v": "other"}}
+	const want = "[{key of the hashes of variables  [1 2]} {variables of host b [there not there]}]"
+	if got := fmt.Sprint(Changes(a, b)); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	b.Key = ""
+	if got := len(Changes(a, b)); got != 3 {
+		t.Errorf("with a key that is not known there are %d changes", got)
 	}
 }

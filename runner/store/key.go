@@ -54,6 +54,9 @@ func makeKey(file string) error {
 	return err
 }
 
+// KeyName tells keys apart and does not tell them.
+func KeyName(key []byte) string { return Keyed(key, "name")[:8] }
+
 // Keyed is a hash of text that only the holder of the key can make: equal texts have equal ones, and guesses cannot be tried out.
 func Keyed(key []byte, text string) string {
 	mac := hmac.New(sha256.New, key)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"strings"
@@ -25,16 +26,22 @@ type machine struct {
 	began      func(pid int) (since string, there bool)
 }
 
-// here is this machine.
-func here() machine {
+// bastionVar names this machine for others; without it that is its host name, which in a container says little.
+const bastionVar = "CALROLL_BASTION"
+
+// Bastion is what this machine is called.
+func Bastion() string {
 	name, err := os.Hostname()
 	if err != nil {
-		name = "unknown" // as the runner has it
+		name = "unknown"
 	}
-	return machine{name, bootID(), beganAt}
+	return cmp.Or(os.Getenv(bastionVar), name)
 }
 
-// stateAt is the state of a run as a machine sees it. Of a run of another machine nobody can say more than it says itself.
+// here is this machine.
+func here() machine { return machine{Bastion(), bootID(), beganAt} }
+
+// stateAt is the state of a run as a machine sees it. Of a run of another machine it can say no more than that does itself; see Claimed.
 func (m Meta) stateAt(at machine) State {
 	if m.State != Running || m.Bastion != at.name || m.Boot == "" {
 		return m.State
@@ -46,7 +53,18 @@ func (m Meta) stateAt(at machine) State {
 }
 
 // Elsewhere tells that the run says it is running, on a machine that is not this one: it may have been killed there.
-func (m Meta) Elsewhere() bool { return m.State == Running && m.Bastion != here().name }
+func (m Meta) Elsewhere() bool { return m.State == Running && m.Bastion != Bastion() }
+
+// Claimed tells the store of runs that machines share which of them are claimed. One that says it is running on another machine and is not claimed
+// was killed there.
+func (s *Store) Claimed(runs map[string]bool) { s.claimed = runs }
+
+// claim has a run know that its claim has ended.
+func (m *Meta) claim(runs map[string]bool) {
+	if claimed, shared := runs[m.ID]; shared && !claimed && m.Elsewhere() {
+		m.State, m.Unclaimed = Killed, true
+	}
+}
 
 func bootID() string {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")

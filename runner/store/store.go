@@ -38,7 +38,8 @@ import (
 // State says how far a run got.
 type State string
 
-// The states. Killed is never written: it is what a run that is Running is read as when its process is gone from this machine.
+// The states. Killed is never written: it is what a run that is Running is read as when its process is gone from this machine, or its claim from
+// the state that machines share.
 const (
 	Running    State = "running"
 	Passed     State = "passed"
@@ -77,11 +78,13 @@ type Meta struct {
 	Identities []Identity        `json:"identities,omitempty"`
 	Open       []string          `json:"open,omitempty"`    // hosts that an undo could not take back as a whole
 	OpenAs     State             `json:"open_as,omitempty"` // what the run is once none of them is left
+	Unclaimed  bool              `json:"-"`                 // it was killed, which is known by its claim alone
 }
 
 // Inputs are what a run was made from, as hashes: two runs with equal Inputs were asked for the same. What may hold secrets is hashed with the key
-// of the store, so that nobody without the store can try out guesses.
+// of the store, or of the state that bastions share, so that nobody without it can try out guesses.
 type Inputs struct {
+	Key       string            `json:"key,omitempty"`        // which one that is: KeyName
 	Files     map[string]string `json:"files,omitempty"`      // SHA-256 of each playbook, role and template file that was read, by absolute name
 	Hosts     map[string]string `json:"hosts,omitempty"`      // of what the inventory says of each host, with its group_vars and host_vars; keyed
 	ExtraVars map[string]string `json:"extra_vars,omitempty"` // of each extra variable; keyed
@@ -132,14 +135,17 @@ type Identity struct {
 }
 
 // Store is a folder of runs.
-type Store struct{ dir string }
+type Store struct {
+	dir     string
+	claimed map[string]bool // runs that are shared; see Claimed
+}
 
 // Open opens the store in dir, making it if need be.
 func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot open the run store %s: %w", dir, err)
 	}
-	return &Store{dir}, nil
+	return &Store{dir: dir}, nil
 }
 
 // DefaultDir is where runs are kept when nobody says otherwise: $XDG_STATE_HOME/calroll/runs.
@@ -379,6 +385,7 @@ func (s *Store) read(id string) (Meta, error) {
 		return m, err
 	}
 	m.State = m.stateAt(here())
+	m.claim(s.claimed)
 	return m, nil
 }
 

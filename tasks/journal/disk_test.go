@@ -49,6 +49,39 @@ func TestMountedFile(t *testing.T) {
 	}
 }
 
+// TestHardLinkAfterABoot: the file system is mounted anew, and its device has another number. A hard link that the run made is known all the same.
+func TestHardLinkAfterABoot(t *testing.T) {
+	base := t.TempDir()
+	at := func(name string) string { return filepath.Join(base, name) }
+	for _, name := range []string{"lower", "upper", "work", "disk", "upper2", "work2", "disk2"} {
+		must(t, os.Mkdir(at(name), 0o755))
+	}
+	overlay := func(n string) {
+		mount(t, "overlay", at("disk"+n), "overlay", 0, "lowerdir="+at("lower")+",upperdir="+at("upper"+n)+",workdir="+at("work"+n))
+	}
+	device := func() uint64 {
+		var st unix.Stat_t
+		must(t, unix.Stat(at("disk"), &st))
+		return st.Dev
+	}
+	overlay("")
+	must(t, os.WriteFile(at("disk/f"), []byte("x"), 0o644))
+	sys := tasks.NewSys(tasks.Options{Recorder: open(t, at("runs"), "r")})
+	if changed, err := sys.Hardlink(ctx, at("disk/twin"), at("disk/f")); err != nil || !changed {
+		t.Fatalf("have %v, %v", changed, err)
+	}
+	was := device()
+	must(t, unix.Unmount(at("disk"), 0))
+	overlay("2") // takes the number
+	overlay("")
+	if device() == was {
+		t.Fatalf("the device has its number still: %d", was)
+	}
+	if report := undo(t, at("runs"), "r", journal.UndoOptions{}); !report.OK() || text(at("disk/twin")) == "x" || text(at("disk/f")) != "x" {
+		t.Errorf("have %+v", report.Items)
+	}
+}
+
 // TestFullDisk fills the disk of the target, then that of the journal.
 func TestFullDisk(t *testing.T) {
 	base := t.TempDir()

@@ -2,7 +2,8 @@
 //
 //   - BenchmarkAgainstAnsible: the same playbook (testdata/site) by calroll and by ansible-core, on the same three lab hosts, and the same
 //     state by a shell script over plain ssh (testdata/floor).
-//   - BenchmarkManyHosts: up to 200 light hosts, which are SSH servers in this process that run real helpers.
+//   - BenchmarkManyHosts: up to 200 light hosts (testenv/light).
+//   - BenchmarkJournal: the same run with and without a journal on the hosts, in turns.
 //   - BenchmarkRollback: a run of 40 tasks on six light hosts in three batches, and its rollback, which must not take longer.
 //
 // What counts are the ratios within one run: on a machine that does other work all figures grow, by much the same factor. A *first run*

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/calroll/calroll/testenv/light"
 )
 
 // BenchmarkManyHosts runs ten tasks on 50, 100 and 200 light hosts, 50 at a time, and reports what a host costs the controller. The
@@ -12,10 +14,10 @@ import (
 func BenchmarkManyHosts(b *testing.B) {
 	const most = 200
 	for b.Loop() {
-		f := newFleet(b, most)
-		s := f.site(program(b))
-		spent(b, s.run("--limit", hostName(0)))
-		f.warm()
+		f := light.Start(b, most)
+		s := siteOn(f, program(b))
+		spent(b, s.run("--limit", light.Host(0)))
+		f.Warm()
 		spent(b, s.run("--forks", "50"))
 		costs := map[int]cost{}
 		for _, n := range []int{50, 100, most} {
@@ -41,10 +43,12 @@ func BenchmarkManyHosts(b *testing.B) {
 	}
 }
 
-// site is the playbook for the fleet.
-func (f *fleet) site(calroll string) site {
+// siteOn is the playbook for light hosts.
+func siteOn(f *light.Hosts, calroll string) site {
 	f.Helper()
 	play, err := filepath.Abs("testdata/light/play.yml")
-	f.check(err)
-	return site{calroll: calroll, play: play, inventory: filepath.Join(f.dir, "hosts.ini"), vars: filepath.Join(filepath.Dir(play), "vars.yml"), dir: f.TempDir()}
+	if err != nil {
+		f.Fatal(err)
+	}
+	return site{calroll: calroll, play: play, inventory: f.Inventory(), vars: filepath.Join(filepath.Dir(play), "vars.yml"), dir: f.TempDir()}
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/calroll/calroll/testenv/light"
 )
 
 // BenchmarkRollback takes a run of 40 tasks on six light hosts in three batches back, and fails if that takes longer than the run did. Both have
@@ -14,12 +16,12 @@ import (
 func BenchmarkRollback(b *testing.B) {
 	const hosts, tasks, rounds = 6, 40, 5
 	for b.Loop() {
-		f := newFleet(b, hosts)
-		s := f.site(program(b))
-		s.play = f.manyTasks(tasks)
-		spent(b, s.run("--limit", hostName(0)))
+		f := light.Start(b, hosts)
+		s := siteOn(f, program(b))
+		s.play = manyTasks(f, tasks)
+		spent(b, s.run("--limit", light.Host(0)))
 		spent(b, s.rollback())
-		f.warm()
+		f.Warm()
 		var runs, backs []cost
 		for range rounds {
 			c, out := spent(b, s.run())
@@ -42,15 +44,17 @@ func BenchmarkRollback(b *testing.B) {
 }
 
 // manyTasks writes a playbook of tasks that each write a file, in batches of two hosts.
-func (f *fleet) manyTasks(n int) string {
+func manyTasks(f *light.Hosts, n int) string {
 	f.Helper()
 	var text strings.Builder
 	text.WriteString("- hosts: all\n  gather_facts: false\n  serial: 2\n  rollback: batch\n  tasks:\n")
 	for i := range n {
 		fmt.Fprintf(&text, "    - copy: {content: 'file %d of {{ inventory_hostname }}', dest: '{{ home }}/f%d'}\n", i, i)
 	}
-	file := filepath.Join(f.dir, "many.yml")
-	f.check(os.WriteFile(file, []byte(text.String()), 0o600))
+	file := filepath.Join(f.Dir, "many.yml")
+	if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
+		f.Fatal(err)
+	}
 	return file
 }
 

@@ -4,6 +4,7 @@
 //	<prefix>/runs/<run>                           the run's run.json
 //	<prefix>/files/<run>/<file>/<offset>-<length>  a piece of a file of the run that is only appended to
 //	<prefix>/full/<run>/<file>                    the file is too large: etcd has no more of it
+//	<prefix>/key                                  the key of hashes of what may hold secrets; it is in no run's folder
 //
 // A *claim* is the right to a set of hosts, and to clusters by name. Two claims that have a host or a cluster in common are never there at the same
 // time: one is written in one transaction, on condition that no other has come since they were looked at. Its revision is the fencing token that
@@ -158,6 +159,25 @@ func (s *State) Close() error { return s.client.Close() }
 
 // String is the address without credentials.
 func (s *State) String() string { return strings.Join(s.access.Endpoints, ",") + s.access.Prefix }
+
+// Key is the key of hashes that all bastions make: that of the first who came. mine is what this one offers.
+func (s *State) Key(ctx context.Context, mine []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	name := s.key("key")
+	r, err := s.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(name), "=", 0)).Then(clientv3.OpPut(name, string(mine))).Else(clientv3.OpGet(name)).Commit()
+	if err != nil {
+		return nil, fmt.Errorf("cannot share the key of hashes with other bastions: %w", err)
+	}
+	if r.Succeeded {
+		return mine, nil
+	}
+	key := r.Responses[0].GetResponseRange().Kvs[0].Value
+	if len(key) != len(mine) {
+		return nil, fmt.Errorf("cannot use the key of hashes in etcd, %s: it has %d bytes, not %d", name, len(key), len(mine))
+	}
+	return key, nil
+}
 
 func (s *State) key(parts ...string) string {
 	return s.access.Prefix + "/" + strings.Join(parts, "/")

@@ -79,6 +79,17 @@ func (b *bed) open() *State {
 	return s
 }
 
+// fetched tells whether the run is claimed.
+func (b *bed) fetched(claimed map[string]bool, err error) bool {
+	b.Helper()
+	b.must(err)
+	is, known := claimed["run"]
+	if !known {
+		b.Error("the run was not fetched")
+	}
+	return is
+}
+
 func (b *bed) must(err error) {
 	b.Helper()
 	if err != nil {
@@ -262,7 +273,9 @@ func TestARunGoesOnElsewhere(t *testing.T) {
 	b.must(m.Sync(ctx))
 	b.must(m.Sync(ctx))
 
-	b.must(s.Fetch(ctx, there.dir))
+	if !b.fetched(s.Fetch(ctx, there.dir)) {
+		t.Error("the run is not claimed while it runs")
+	}
 	there.want("run", "run.json", `{"state":"running"}`)
 	whole, err := s.FetchRun(ctx, there.dir, "run")
 	if err != nil || !whole {
@@ -277,7 +290,9 @@ func TestARunGoesOnElsewhere(t *testing.T) {
 	<-l.Lost()
 	here.write("run", "run.json", `{"state":"canceled"}`)
 	b.must(m.Sync(ctx))
-	b.must(s.Fetch(ctx, there.dir))
+	if b.fetched(s.Fetch(ctx, there.dir)) {
+		t.Error("the run is claimed without a lock")
+	}
 	there.want("run", "run.json", `{"state":"canceled"}`)
 
 	other, err := s.Lock(ctx, by("b2", "run", "h1"), 0)
@@ -295,7 +310,7 @@ func TestARunGoesOnElsewhere(t *testing.T) {
 	b.must(next.Close(ctx))
 	b.must(other.Release(ctx))
 
-	b.must(s.Fetch(ctx, here.dir))
+	b.fetched(s.Fetch(ctx, here.dir))
 	_, err = s.FetchRun(ctx, here.dir, "run")
 	b.must(err)
 	here.want("run", "run.json", `{"state":"passed"}`)
@@ -303,10 +318,10 @@ func TestARunGoesOnElsewhere(t *testing.T) {
 
 	// What could not be shipped is not overwritten, and is shipped later.
 	here.write("run", "run.json", `{"state":"rolled back"}`)
-	b.must(s.Fetch(ctx, here.dir))
+	b.fetched(s.Fetch(ctx, here.dir))
 	here.want("run", "run.json", `{"state":"rolled back"}`)
 	b.must(s.Ship(ctx, here.dir, "run"))
-	b.must(s.Fetch(ctx, there.dir))
+	b.fetched(s.Fetch(ctx, there.dir))
 	there.want("run", "run.json", `{"state":"rolled back"}`)
 }
 
@@ -334,5 +349,30 @@ func TestEtcdKeepsSoManyRuns(t *testing.T) {
 		if got := n.Count + int64(len(pieces)); got != want {
 			t.Errorf("etcd has %d keys of %s, want %d", got, run, want)
 		}
+	}
+}
+
+// TestTheKeyIsThatOfTheFirst bastion, whoever asks and however many at a time.
+func TestTheKeyIsThatOfTheFirst(t *testing.T) {
+	b := newBed(t)
+	keys := make(chan string)
+	for i := range byte(8) {
+		s := b.open()
+		go func() {
+			key, err := s.Key(t.Context(), []byte{i})
+			if err != nil {
+				t.Error(err)
+			}
+			keys <- string(key)
+		}()
+	}
+	first := <-keys
+	for range 7 {
+		if key := <-keys; key != first {
+			t.Errorf("keys %x and %x", first, key)
+		}
+	}
+	if _, err := b.open().Key(t.Context(), []byte("another length")); err == nil || !strings.Contains(err.Error(), "it has 1 bytes, not 14") {
+		t.Errorf("a key of another length: %v", err)
 	}
 }

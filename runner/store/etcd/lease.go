@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -81,14 +82,19 @@ func (s *State) locks(ctx context.Context) (locks []Lock, at int64, err error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("cannot read the locks in etcd: %w", err)
 	}
-	for _, kv := range r.Kvs {
+	locks, err = readLocks(r.Kvs)
+	return locks, r.Header.Revision, err
+}
+
+func readLocks(kvs []*mvccpb.KeyValue) (locks []Lock, err error) {
+	for _, kv := range kvs {
 		l := Lock{Revision: kv.CreateRevision, lease: clientv3.LeaseID(kv.Lease)}
 		if err := json.Unmarshal(kv.Value, &l.Claim); err != nil {
-			return nil, 0, fmt.Errorf("cannot read the lock %s in etcd: %w", kv.Key, err)
+			return nil, fmt.Errorf("cannot read the lock %s in etcd: %w", kv.Key, err)
 		}
 		locks = append(locks, l)
 	}
-	return locks, r.Header.Revision, nil
+	return locks, nil
 }
 
 // Unlock ends a lock. Its holder stops at the end of the task in hand, when it next asks; hosts refuse it once a newer holder has come.

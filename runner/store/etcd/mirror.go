@@ -351,26 +351,34 @@ func (s *State) prune(ctx context.Context) error {
 	return nil
 }
 
-// Fetch brings run.json of every run in etcd into the store below dir. A run whose run.json is newer here, because it could not be shipped, stays.
-func (s *State) Fetch(ctx context.Context, dir string) error {
+// Fetch brings run.json of every run in etcd into the store below dir, and tells of each whether it is claimed. A run whose run.json is newer here, because
+// it could not be shipped, stays.
+func (s *State) Fetch(ctx context.Context, dir string) (claimed map[string]bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	prefix := s.key("runs", "")
-	r, err := s.client.Get(ctx, prefix, clientv3.WithPrefix())
+	// Both at one revision: a run says how it ended before its claim does.
+	r, err := s.client.Txn(ctx).Then(clientv3.OpGet(prefix, clientv3.WithPrefix()), clientv3.OpGet(s.key("locks", ""), clientv3.WithPrefix())).Commit()
 	if err != nil {
-		return fmt.Errorf("cannot read the runs in etcd: %w", err)
+		return nil, fmt.Errorf("cannot read the runs in etcd: %w", err)
 	}
-	for _, kv := range r.Kvs {
+	claimed = map[string]bool{}
+	for _, kv := range r.Responses[0].GetResponseRange().Kvs {
 		run := strings.TrimPrefix(string(kv.Key), prefix)
 		text, err := unpack(kv.Value)
 		if err == nil {
 			err = fetchMeta(filepath.Join(dir, run), text)
 		}
 		if err != nil {
-			return fmt.Errorf("cannot fetch run %s from etcd: %w", run, err)
+			return nil, fmt.Errorf("cannot fetch run %s from etcd: %w", run, err)
 		}
+		claimed[run] = false
 	}
-	return nil
+	locks, err := readLocks(r.Responses[1].GetResponseRange().Kvs)
+	for _, l := range locks {
+		claimed[l.Holder.Run] = true
+	}
+	return claimed, err
 }
 
 func fetchMeta(folder string, text []byte) error {
