@@ -180,13 +180,10 @@ func (p *play) newMachine(hosts []string) (*machine.Machine, error) {
 }
 
 func (p *play) scopeOfRollback() machine.Scope {
-	switch {
-	case p.o.Check:
+	if p.o.Check {
 		return machine.None
-	case p.def.Rollback != "":
-		return machine.Scope(p.def.Rollback)
 	}
-	return p.o.Rollback
+	return promised(p.o, p.def)
 }
 
 func (p *play) gathers() (bool, error) { return p.def.GatherFacts.Get(p.playRender, true) }
@@ -242,7 +239,11 @@ func (p *play) undo(ctx context.Context, hosts []string) []machine.Output {
 	p.emit(event.Event{Kind: event.UndoStart, Hosts: back})
 	ctx = context.WithoutCancel(ctx) // an undo that was begun is ended
 	u := undoing{run: p.id, downTo: p.since, of: back}
+	if p.confirmed > 0 {
+		u.back = goesBack(p.confirmed)
+	}
 	own := p.undoHosts(ctx, back, u)
+	u.back = nil // what was done in their place goes back by no host itself
 	p.rolledBack = p.undoHosts(ctx, p.inPlaceOf(back), u) && own
 	p.note(store.Line{Play: p.index, Undone: back, Since: p.since})
 	return p.undone(hosts)

@@ -75,7 +75,7 @@ type fleet struct {
 	holder  journal.Holder
 	used    func(store.Identity) error // told before an identity's journal is opened
 	log     func(host, message string)
-	dialer  conn.Dialer
+	dialer  *conn.Dialer
 	guests  chan struct{} // a place each for connections being made
 
 	// lease is the right to a host that the bastions share; nil gives none.
@@ -84,12 +84,13 @@ type fleet struct {
 	// user is the way to a host as a user whom no task of this run worked as: a rollback's.
 	user func(store.Identity) (way, error)
 
-	mu      sync.Mutex // guards links, clients, users, past and tokens
+	mu      sync.Mutex // guards links, clients, users, past, tokens and back
 	links   map[string]*slot[conn.Conn]
 	clients map[string]*slot[*remote.Client]
 	users   map[store.Identity]way   // how files of hosts are read as each user that a cluster module worked as
 	past    map[store.Identity]way   // how each identity was reached that has worked on this run
 	tokens  map[store.Identity]int64 // what its host has given each
+	back    map[string]bool          // hosts that may have gone back by themselves, and are taken back
 }
 
 // slot is one connection or helper: made by the first who needs it while others wait.
@@ -102,7 +103,7 @@ type slot[T any] struct {
 func newFleet(c Carried, run string, forks int, used func(store.Identity) error, log func(host, message string)) *fleet {
 	f := &fleet{carried: c, run: run, used: used, log: log, guests: make(chan struct{}, max(forks, 1)),
 		links: map[string]*slot[conn.Conn]{}, clients: map[string]*slot[*remote.Client]{}, users: map[store.Identity]way{}, past: map[store.Identity]way{}, tokens: map[store.Identity]int64{}}
-	f.dialer.Log = log
+	f.dialer = &conn.Dialer{Log: log}
 	f.holder = newHolder(run)
 	return f
 }

@@ -3,6 +3,7 @@ package runner
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -14,7 +15,8 @@ import (
 // taken is what has come back on one host so far, as every identity.
 type taken struct {
 	items []takenItem
-	errs  map[string]error // by identity, why the last attempt as it broke off
+	errs  map[string]error        // by identity, why the last attempt as it broke off
+	notes map[string]journal.Note // likewise, what the host did by itself
 }
 
 type takenItem struct {
@@ -23,16 +25,19 @@ type takenItem struct {
 }
 
 // add notes what an undo came to. What was tried before counts as it is now.
-func (t *taken) add(w way, items []journal.Item, err error) {
+func (t *taken) add(w way, report journal.Report, err error) {
 	as := w.becomeName()
-	for _, i := range items {
+	for _, i := range report.Items {
 		t.items = slices.DeleteFunc(t.items, func(o takenItem) bool { return o.as == as && o.Seq == i.Seq && o.Kind == i.Kind })
 		t.items = append(t.items, takenItem{i, as})
 	}
 	if t.errs == nil {
-		t.errs = map[string]error{}
+		t.errs, t.notes = map[string]error{}, map[string]journal.Note{}
 	}
 	t.errs[as] = err
+	if report.Note.Text != "" {
+		t.notes[as] = report.Note
+	}
 }
 
 func (t *taken) err() error {
@@ -54,7 +59,28 @@ func (t *taken) count(outcomes ...tasks.Outcome) int {
 	return n
 }
 
-func (t *taken) restored() int { return t.count(tasks.Restored, tasks.Forced) }
+// restored is how many states are back, those included that the host has taken back by itself.
+func (t *taken) restored() int { return t.now() + t.byItself() }
+
+// now is how many of them this undo has restored.
+func (t *taken) now() int { return t.count(tasks.Restored, tasks.Forced) }
+
+func (t *taken) byItself() int {
+	n := 0
+	for _, note := range t.notes {
+		n += note.Restored
+	}
+	return n
+}
+
+// noted is what hosts did by themselves, to be added to a text.
+func (t *taken) noted() string {
+	text := ""
+	for _, as := range slices.Sorted(maps.Keys(t.notes)) {
+		text += "; " + t.notes[as].Text
+	}
+	return text
+}
 
 // refused lists what was not taken back, a line each.
 func (t *taken) refused() string {
@@ -73,7 +99,7 @@ func (t *taken) quiet() bool { return t.err() == nil && t.restored() == 0 && t.r
 // summary is the line about a host.
 func (t *taken) summary(u undoing) (event.Status, string) {
 	err, refused := t.err(), t.refused()
-	text := fmt.Sprintf("%d restored, %d as before, %d refreshed", t.restored(), t.count(tasks.Unchanged), t.count(tasks.Fired))
+	text := fmt.Sprintf("%d restored, %d as before, %d refreshed", t.now(), t.count(tasks.Unchanged), t.count(tasks.Fired))
 	switch {
 	case err != nil && kindOf(err) == tasks.Unreachable:
 		return event.Unreachable, "its run stays open: " + err.Error()
@@ -82,11 +108,13 @@ func (t *taken) summary(u undoing) (event.Status, string) {
 	case u.preview:
 		return t.preview()
 	case refused != "":
-		return event.Failed, text + ", not taken back:" + refused
+		return event.Failed, text + t.noted() + ", not taken back:" + refused
 	case t.restored() == 0:
-		return event.OK, "nothing to take back"
+		return event.OK, "nothing to take back" + t.noted()
+	case t.now() == 0:
+		return event.Changed, strings.TrimPrefix(t.noted(), "; ")
 	}
-	return event.Changed, text
+	return event.Changed, text + t.noted()
 }
 
 // previewWords say what would become of a record.
@@ -97,7 +125,7 @@ var previewWords = map[tasks.Outcome]string{tasks.Restored: "would be restored",
 func (t *taken) preview() (event.Status, string) {
 	status := event.OK
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d would be restored, %d as before, %d refreshed, %d refused", t.restored(), t.count(tasks.Unchanged), t.count(tasks.Fired),
+	fmt.Fprintf(&b, "%d would be restored, %d as before, %d refreshed, %d refused", t.now(), t.count(tasks.Unchanged), t.count(tasks.Fired),
 		t.count(tasks.Foreign, tasks.Undoable))
 	for _, i := range t.items {
 		fmt.Fprintf(&b, "\n    task %d: %s %s %s", i.Task, i.Kind, i.Key, previewWords[i.Outcome])
@@ -112,7 +140,7 @@ func (t *taken) preview() (event.Status, string) {
 		}
 	}
 	if len(t.items) == 0 {
-		return event.OK, "nothing to take back"
+		return event.OK, "nothing to take back" + t.noted()
 	}
 	return status, b.String()
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/remote"
+	"github.com/calroll/calroll/tasks/journal"
 )
 
 // undoing says what is undone.
@@ -18,6 +19,8 @@ type undoing struct {
 	downTo int64    // only what tasks from this number on did; 0 is all
 	of     []string // only what was done for these hosts; none is all
 	force  bool
+	// back, if set, waits for hosts that go back by themselves.
+	back *returning
 	// preview takes nothing back and tells what would be.
 	preview bool
 }
@@ -146,7 +149,7 @@ func (r *run) heldUpAt(ctx context.Context, ways []way, u undoing) int64 {
 		return 0
 	}
 	for _, w := range ways {
-		c, err := r.fleet.again(ctx, w)
+		c, err := r.reach(ctx, w, u.back)
 		if err != nil {
 			continue
 		}
@@ -162,12 +165,19 @@ func (r *run) heldUpAt(ctx context.Context, ways []way, u undoing) int64 {
 
 // undoAs undoes what one identity has done.
 func (r *run) undoAs(ctx context.Context, w way, u undoing, o remote.UndoOptions, t *taken) {
-	c, err := r.fleet.again(ctx, w)
-	if err != nil {
-		t.add(w, nil, err)
-		return
-	}
 	o.Force, o.DownTo, o.For, o.Preview = u.force, u.downTo, u.owners(w.Host), u.preview
-	report, err := c.Undo(ctx, u.run, r.fleet.holder, o)
-	t.add(w, report.Items, err)
+	for {
+		c, err := r.reach(ctx, w, u.back)
+		var report journal.Report
+		if err == nil {
+			report, err = c.Undo(ctx, u.run, r.fleet.holder, o)
+		}
+		t.add(w, report, err)
+		if err == nil && !o.Hold && !o.Preview {
+			c.Confirmed() // the host has nothing to wait for any more
+		}
+		if !r.comesBack(ctx, w.Host, u.back, err) {
+			return
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,13 +61,27 @@ func replay(out io.Writer, s store.EventReader, m store.Meta, output string, ver
 	if output == "plain" && !h.Recap && m.State == store.Killed {
 		h.End(m.Plan, true)
 		sink.Emit(event.Event{Kind: event.Recap, Counts: h.Counts()})
-		sink.Emit(event.Event{Kind: event.RunEnd, Message: killedText(m)})
+		sink.Emit(event.Event{Kind: event.RunEnd, Message: killedText(m) + unconfirmedText(m, h)})
 	}
 	return nil
 }
 
 func killedText(m store.Meta) string {
 	return fmt.Sprintf("This run was killed: its process %d on %s is gone. What it changed can be taken back with\n  calroll rollback %s", m.PID, m.Bastion, m.ID)
+}
+
+// unconfirmedText names the hosts that go back by themselves.
+func unconfirmedText(m store.Meta, h *store.History) string {
+	var waiting []string
+	for _, host := range h.Hosts {
+		if (explainer{m, h}).waits(host) {
+			waiting = append(waiting, host.Name)
+		}
+	}
+	if len(waiting) == 0 {
+		return ""
+	}
+	return "\nNot confirmed: " + strings.Join(waiting, ", ") + ". What the run changed there goes back by itself."
 }
 
 // slowestShown is how many tasks the table of hosts lists.

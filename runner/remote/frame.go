@@ -15,18 +15,19 @@ import (
 
 // The types of frames. Upper case goes to the helper, lower case comes from it.
 const (
-	frameTask   = 'T' // task
-	frameBlob   = 'B' // chunk: an answer to frameNeed
-	frameBegin  = 'G' // begin
-	frameUndo   = 'U' // undo
-	frameCommit = 'K' // commit
-	frameRuns   = 'L' // call
-	frameLock   = 'O' // call: how things stand with the host's lock
-	frameUnlock = 'V' // unlockCall
-	frameReset  = 'R' // no payload, no answer
-	frameCancel = 'C' // cancel; the canceled call answers
-	framePing   = 'P' // no payload; answered by framePong
-	frameBye    = 'X' // no payload, no answer: the helper gives the host back and ends
+	frameTask    = 'T' // task
+	frameBlob    = 'B' // chunk: an answer to frameNeed
+	frameBegin   = 'G' // begin
+	frameUndo    = 'U' // undo
+	frameCommit  = 'K' // commit
+	frameConfirm = 'F' // beginCall: what the run did stays
+	frameRuns    = 'L' // call
+	frameLock    = 'O' // call: how things stand with the host's lock
+	frameUnlock  = 'V' // unlockCall
+	frameReset   = 'R' // no payload, no answer
+	frameCancel  = 'C' // cancel; the canceled call answers
+	framePing    = 'P' // no payload; answered by framePong
+	frameBye     = 'X' // no payload, no answer: the helper gives the host back and ends
 
 	frameHello  = 'h' // Hello
 	frameAnswer = 'a' // answer
@@ -51,7 +52,7 @@ func frameLimit(kind byte) (int, error) {
 		return chunkLimit, nil
 	case frameReset, framePing, frameBye, framePong:
 		return 0, nil
-	case frameTask, frameBegin, frameUndo, frameCommit, frameRuns, frameLock, frameUnlock, frameCancel, frameHello, frameAnswer, frameNeed:
+	case frameTask, frameBegin, frameUndo, frameCommit, frameConfirm, frameRuns, frameLock, frameUnlock, frameCancel, frameHello, frameAnswer, frameNeed:
 		return messageLimit, nil
 	}
 	return 0, fmt.Errorf("there is no frame of type %q", kind)

@@ -36,6 +36,8 @@ type Holder struct {
 	Token int64 `json:"token,omitempty"`
 	// Lease is the right to the host that the bastions share; nil without such a state, and for hosts that it does not cover.
 	Lease *Lease `json:"lease,omitempty"`
+	// Returns says that the controller comes to take back: it is let in also where the host has gone back by itself meanwhile, and given a new token.
+	Returns bool `json:"-"`
 }
 
 // Lease is a right that somebody else than the host gives. Of two of one issuer only the newer one is in force.
@@ -134,7 +136,13 @@ func (j *Journal) try(f *os.File, e *eviction) error {
 	if err != nil {
 		return err
 	}
+	if j.returns(r) {
+		j.holder.Token = 0
+	}
 	if err := j.outdated(r); err != nil {
+		return err
+	}
+	if err := j.unwatched(gate); err != nil {
 		return err
 	}
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -150,6 +158,9 @@ func (j *Journal) try(f *os.File, e *eviction) error {
 // outdated refuses a controller that is older than the newest that was seen here.
 func (j *Journal) outdated(r record) error {
 	h := j.holder
+	if h.Token > 0 && h.Token < r.Token && r.Back != nil && r.Back.Run == j.run && r.Back.Token == h.Token {
+		return refused(wentBack)
+	}
 	if h.Token > 0 && h.Token < r.Token || h.Lease != nil && h.Lease.Revision < r.Leases[h.Lease.Issuer] {
 		detail := "a newer controller has taken the host"
 		if r.Holder != nil {
@@ -179,6 +190,9 @@ func (j *Journal) take(f, gate *os.File, r record) error {
 		h.Token = r.Token + 1
 	}
 	r.Helpers = nil
+	if r.Back != nil && r.Back.Run != j.run {
+		r.Back = nil
+	}
 	if err := r.granted(h).write(f, true); err != nil {
 		return fmt.Errorf("cannot note who holds the host: %w", err)
 	}

@@ -117,14 +117,18 @@ func Unlock(ctx context.Context, dir string, force bool) (LockState, error) {
 	if err != nil {
 		return was, err
 	}
-	err = untilFree(ctx, func(e *eviction) error {
+	return was, evict(ctx, f, helpers)
+}
+
+// evict sends helpers away, and returns when they are gone.
+func evict(ctx context.Context, f *os.File, helpers []Process) error {
+	return untilFree(ctx, func(e *eviction) error {
 		if !free(f) {
 			e.tell(helpers)
 			return fmt.Errorf("%w that was told to leave: process %s", errBusy, pids(helpers))
 		}
 		return nil
 	})
-	return was, err
 }
 
 // fence writes that the host is nobody's, under a new token.

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/calroll/calroll/runner"
+	"github.com/calroll/calroll/testenv"
+)
+
+const confirmPlay = `- hosts: all
+  gather_facts: false
+  confirm: 4s
+  tasks:
+    - copy: {content: new, dest: /root/settings}
+    - shell: "{{ cut }}"
+      when: inventory_hostname == victim
+      undo:
+        - shell: iptables -F INPUT; iptables -F OUTPUT
+`
+
+// confirms is a lab whose hosts have settings, and what a run of the play says.
+func (s *rig) confirms(want int, victim *testenv.Host, cut string) string {
+	s.Helper()
+	for _, h := range s.lab.Hosts {
+		s.sh(h, "echo old >/root/settings")
+	}
+	text := s.calroll(want, "run", s.write("confirm.yml", confirmPlay), "-e", "victim="+victim.Name, "-e", "cut='"+cut+"'")
+	for _, h := range s.lab.Hosts {
+		s.nothingRuns(h)
+	}
+	return text
+}
+
+// nothingRuns checks that nothing of calroll is on a host but journals and the files of the lock.
+func (s *rig) nothingRuns(h *testenv.Host) {
+	s.Helper()
+	s.until(func() bool {
+		r, err := h.Exec(s.Context(), "pgrep", "-f", "remote-serve")
+		return err == nil && r.Code == 1
+	})
+	if left := s.sh(h, "find /var/lib/calroll/runs -maxdepth 1 -type f -printf '%f\n' | sort | xargs"); left != "gate lock seat" {
+		s.Errorf("%s has %s", h.Name, left)
+	}
+}
+
+// TestConfirm: a host that cannot be told that it stays as it is goes back, and so does its batch.
+func TestConfirm(t *testing.T) {
+	s := newRig(t, 2)
+	victim, other := s.lab.Hosts[0], s.lab.Hosts[1]
+	settings := func(want string) {
+		t.Helper()
+		for _, h := range s.lab.Hosts {
+			if got := s.sh(h, "cat /root/settings; iptables -S | grep -c -- --dport || true"); got != want+"\n0" {
+				t.Errorf("%s has %q, want %s and no rule", h.Name, got, want)
+			}
+		}
+	}
+
+	// All is well.
+	text := s.confirms(runner.ExitOK, victim, "true")
+	s.contains(text, "CONFIRM [", "ok: ["+victim.Name+"] confirmed", "ok: ["+other.Name+"] confirmed")
+	if got := s.sh(victim, "cat /root/settings"); got != "new" {
+		t.Errorf("it has %s", got)
+	}
+	if text := s.calroll(runner.ExitOK, "run", s.dir+"/confirm.yml", "-e", "victim=none", "-e", "cut=true"); strings.Contains(text, "CONFIRM") {
+		t.Errorf("nothing was altered, and that was confirmed:\n%s", text)
+	}
+
+	// No new connection can be made. The one that is there takes the batch back.
+	text = s.confirms(runner.ExitFailed, victim, "iptables -I INPUT -p tcp --dport 22 --syn -j DROP")
+	s.contains(text, "unreachable: ["+victim.Name+"] cannot confirm what was done there: cannot connect to", "a host of this one was not confirmed",
+		"changed: ["+victim.Name+"] 2 restored", "changed: ["+other.Name+"] 1 restored")
+	settings("old")
+
+	// Nothing gets through. The host goes back by itself, and the run takes back the rest.
+	text = s.confirms(runner.ExitFailed, victim, "iptables -I INPUT -p tcp --dport 22 -j DROP; iptables -I OUTPUT -p tcp --sport 22 -j DROP")
+	s.contains(text, "changed: ["+victim.Name+"] 2 taken back by the host itself (not confirmed in 4s)", "changed: ["+other.Name+"] 1 restored")
+	settings("old")
+	s.contains(s.calroll(runner.ExitOK, "runs", "ls"), "rolled back")
+}
+
+// TestConfirmWithoutController: a host whose controller was killed goes back by itself. The run, gone on with, does again what it did.
+func TestConfirmWithoutController(t *testing.T) {
+	s := newRig(t, 1)
+	h := s.lab.Hosts[0]
+	s.sh(h, "echo old >/root/settings")
+	book := s.write("play.yml", "- hosts: all\n  gather_facts: false\n  confirm: 4s\n  tasks:\n    - copy: {content: new, dest: /root/settings}\n"+
+		"    - shell: 'touch /run/started; until test -e /run/go; do sleep 0.05; done'\n      undo: none\n")
+	cmd := s.command("run", book, "-i", s.lab.InventoryFile())
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.until(func() bool { return s.has(h, "/run/started") })
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	s.until(func() bool { return s.sh(h, "cat /root/settings") == "old" })
+	s.nothingRuns(h)
+	show := s.command("runs", "show", "last")
+	text, err := show.CombinedOutput()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.contains(string(text), "Not confirmed: "+h.Name)
+	s.sh(h, "touch /run/go")
+	resumed := s.calroll(runner.ExitOK, "resume", "last")
+	s.contains(resumed, "changed: ["+h.Name+"] 1 taken back by the host itself (not confirmed in 4s)", "ok: ["+h.Name+"] confirmed")
+	if got := s.sh(h, "cat /root/settings"); got != "new" {
+		t.Errorf("after the resume it has %s:\n%s", got, resumed)
+	}
+	s.nothingRuns(h)
+	s.calroll(runner.ExitOK, "rollback", "last")
+	if got := s.sh(h, "cat /root/settings"); got != "old" {
+		t.Errorf("after the rollback it has %s", got)
+	}
+}
