@@ -241,6 +241,7 @@ func (p *play) undo(ctx context.Context, hosts []string) []machine.Output {
 	u := undoing{run: p.id, downTo: p.since, of: back}
 	if p.confirmed > 0 {
 		u.back = goesBack(p.confirmed)
+		u.back.lost = p.unheard
 	}
 	own := p.undoHosts(ctx, back, u)
 	u.back = nil // what was done in their place goes back by no host itself

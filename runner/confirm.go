@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -35,9 +34,10 @@ func (p *play) confirmTime() (time.Duration, error) {
 	return d, nil
 }
 
-// toConfirm is what a task is told of that. Work in the place of another host is that one's: the controller takes it back.
-func (c *call) toConfirm(by string) *remote.Confirm {
-	if c.confirmed == 0 || by != c.host.name {
+// toConfirm is what a task is told of that. What is done elsewhere in the host's place, by another host or by the controller, waits for nobody: the
+// controller takes it back.
+func (c *call) toConfirm(p *prepared) *remote.Confirm {
+	if c.confirmed == 0 || p.way.Host != c.host.name || c.onController(p) {
 		return nil
 	}
 	return &remote.Confirm{Within: c.confirmed, Since: c.since}
@@ -64,6 +64,9 @@ func (p *play) confirm(ctx context.Context, hosts []string) []machine.Output {
 		mu.Lock()
 		defer mu.Unlock()
 		came[h] = o
+		if o == machine.Unreachable {
+			p.unheard = append(p.unheard, h)
+		}
 	})
 	var outs []machine.Output
 	var stay []string
@@ -145,6 +148,7 @@ const returnPoll = time.Second
 type returning struct {
 	within time.Duration
 	until  time.Time // on the monotonic clock
+	lost   []string  // hosts that could not be connected to anew, and may have a link that still works
 	there  bool      // only for those that are there, and at work on that
 	said   sync.Map  // hosts of which it was said
 }
@@ -162,13 +166,27 @@ func (r *run) comesBack(ctx context.Context, host string, back *returning, err e
 	if kind := kindOf(err); kind != tasks.Refused && (kind != tasks.Unreachable || back.there) {
 		return false
 	}
-	if _, said := back.said.LoadOrStore(host, true); !said {
-		left := time.Until(back.until).Round(time.Second)
-		why, _, _ := strings.Cut(err.Error(), "\n")
-		r.emit(event.Event{Kind: event.UndoWait, Host: host, Seconds: left.Seconds(),
-			Message: fmt.Sprintf("up to %s for it to go back by itself (%s)", left, why)})
-	}
+	why, _, _ := strings.Cut(err.Error(), "\n")
+	r.waitsFor(host, back, why)
 	return action.Wait(ctx, returnPoll) == nil
+}
+
+// waitsFor says so, once.
+func (r *run) waitsFor(host string, back *returning, why string) {
+	if _, said := back.said.LoadOrStore(host, true); said {
+		return
+	}
+	left := max(time.Until(back.until), 0).Round(time.Second)
+	r.emit(event.Event{Kind: event.UndoWait, Host: host, Seconds: left.Seconds(), Message: fmt.Sprintf("up to %s for it to go back by itself (%s)", left, why)})
+}
+
+// hanging says that a host is waited for when a link to it that may be dead does not answer for a while.
+func (r *run) hanging(host string, back *returning) (stop func()) {
+	if back == nil || !slices.Contains(back.lost, host) {
+		return func() {}
+	}
+	t := time.AfterFunc(2*returnPoll, func() { r.waitsFor(host, back, "no new connection could be made") })
+	return func() { t.Stop() }
 }
 
 // reach is the helper for a way that has worked on this run; a host that goes back by itself is waited for.
@@ -211,7 +229,16 @@ func (r *run) askUnconfirmed(ctx context.Context) {
 		return
 	}
 	record := r.resumed.Record
-	hosts := slices.Sorted(maps.Keys(record.Unconfirmed))
+	limited, err := limited(r.o)
+	if err != nil {
+		return // the plays say so
+	}
+	var hosts []string
+	for _, h := range limited {
+		if _, waits := record.Unconfirmed[h.Name]; waits {
+			hosts = append(hosts, h.Name)
+		}
+	}
 	back := goesBack(0)
 	back.there = true
 	went := make([]*taken, len(hosts))

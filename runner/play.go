@@ -31,6 +31,7 @@ type play struct {
 	away      []string // hosts that the inventory says are absent: they are none of all
 	soak      soakTime
 	confirmed time.Duration // how long hosts wait to be confirmed; 0 for ever
+	unheard   []string      // hosts that could not be connected to for that
 	batch     []string
 	handlers  []*ref
 	limit     timeLimit

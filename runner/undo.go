@@ -170,7 +170,9 @@ func (r *run) undoAs(ctx context.Context, w way, u undoing, o remote.UndoOptions
 		c, err := r.reach(ctx, w, u.back)
 		var report journal.Report
 		if err == nil {
+			stop := r.hanging(w.Host, u.back)
 			report, err = c.Undo(ctx, u.run, r.fleet.holder, o)
+			stop()
 		}
 		t.add(w, report, err)
 		if err == nil && !o.Hold && !o.Preview {

@@ -26,7 +26,7 @@ func (s *rig) confirms(want int, victim *testenv.Host, cut string) string {
 	for _, h := range s.lab.Hosts {
 		s.sh(h, "echo old >/root/settings")
 	}
-	text := s.calroll(want, "run", s.write("confirm.yml", confirmPlay), "-e", "victim="+victim.Name, "-e", "cut='"+cut+"'")
+	text := s.calroll(want, "run", s.write("confirm.yml", confirmPlay), "-e", "victim="+victim.Name, "-e", "cut='"+cut+"'", "-T", "1", "--connect-retries", "0")
 	for _, h := range s.lab.Hosts {
 		s.nothingRuns(h)
 	}
@@ -76,9 +76,11 @@ func TestConfirm(t *testing.T) {
 
 	// Nothing gets through. The host goes back by itself, and the run takes back the rest.
 	text = s.confirms(runner.ExitFailed, victim, "iptables -I INPUT -p tcp --dport 22 -j DROP; iptables -I OUTPUT -p tcp --sport 22 -j DROP")
-	s.contains(text, "changed: ["+victim.Name+"] 2 taken back by the host itself (not confirmed in 4s)", "changed: ["+other.Name+"] 1 restored")
+	s.contains(text, "waiting: ["+victim.Name+"] up to 1m4s for it to go back by itself", "changed: ["+victim.Name+"] 2 taken back by the host itself (not confirmed in 4s)", "changed: ["+other.Name+"] 1 restored")
 	settings("old")
-	s.contains(s.calroll(runner.ExitOK, "runs", "ls"), "rolled back")
+	if list, err := s.command("runs", "ls").Output(); err != nil || strings.Count(string(list), "rolled back") != 2 {
+		t.Errorf("%v\n%s", err, list)
+	}
 }
 
 // TestConfirmWithoutController: a host whose controller was killed goes back by itself. The run, gone on with, does again what it did.

@@ -312,7 +312,7 @@ func (w *watch) look(ctx context.Context) (wait time.Duration, over bool) {
 	s, left, err := w.due()
 	switch {
 	case err != nil || s == nil:
-		return lookEvery, err == nil
+		return lookEvery, err == nil || errors.Is(err, fs.ErrNotExist) // somebody has taken the journals away
 	case left > 0:
 		return min(left, lookEvery), false
 	}
