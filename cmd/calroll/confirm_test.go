@@ -74,11 +74,19 @@ func TestConfirm(t *testing.T) {
 		"changed: ["+victim.Name+"] 2 restored", "changed: ["+other.Name+"] 1 restored")
 	settings("old")
 
-	// Nothing gets through. The host goes back by itself, and the run takes back the rest.
-	text = s.confirms(runner.ExitFailed, victim, "iptables -I INPUT -p tcp --dport 22 -j DROP; iptables -I OUTPUT -p tcp --sport 22 -j DROP")
-	s.contains(text, "waiting: ["+victim.Name+"] up to 1m4s for it to go back by itself", "changed: ["+victim.Name+"] 2 taken back by the host itself (not confirmed in 4s)", "changed: ["+other.Name+"] 1 restored")
+	// The host hears nothing. It goes back by itself, which the run waits for, and the run takes back the rest.
+	const deaf = "iptables -I INPUT -p tcp --dport 22 -j DROP"
+	text = s.confirms(runner.ExitFailed, victim, deaf)
+	s.contains(text, "unreachable: ["+victim.Name+"] cannot confirm", "waiting: ["+victim.Name+"] up to 1m", "for it to go back by itself",
+		"changed: ["+victim.Name+"] 2 taken back by the host itself (not confirmed in 4s)", "changed: ["+other.Name+"] 1 restored")
 	settings("old")
-	if list, err := s.command("runs", "ls").Output(); err != nil || strings.Count(string(list), "rolled back") != 2 {
+
+	// Nor can it say anything: what it did reaches the run when it is back already.
+	text = s.confirms(runner.ExitFailed, victim, deaf+"; iptables -I OUTPUT -p tcp --sport 22 -j DROP")
+	s.contains(text, "the host has taken back by itself what the run changed",
+		"changed: ["+victim.Name+"] 2 taken back by the host itself (not confirmed in 4s)", "changed: ["+other.Name+"] 1 restored")
+	settings("old")
+	if list, err := s.command("runs", "ls").Output(); err != nil || strings.Count(string(list), "rolled back") != 3 {
 		t.Errorf("%v\n%s", err, list)
 	}
 }

@@ -174,7 +174,10 @@ func TestALostWatcherIsTold(t *testing.T) {
 	w := waits(t, time.Minute)
 	pid := w.watcher(t)
 	_ = syscall.Kill(pid, syscall.SIGKILL)
-	eventually(t, "the watcher to end", func() bool { return !alive(pid) })
+	eventually(t, "the watcher to end", func() bool { // all of its threads
+		_, watched, err := journal.SwitchOf(w.state)
+		return err == nil && !watched
+	})
 	r, err := w.Undo(t.Context(), "run1", w.holder, UndoOptions{Preview: true})
 	if want := "it was not confirmed in 1m0s, and the host was booted before it could go back by itself"; err != nil || r.Note.Text != want {
 		t.Errorf("the preview: %+v, %v", r.Note, err)
