@@ -3,7 +3,6 @@ package runner
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -35,7 +34,7 @@ func (t *taken) add(w way, report journal.Report, err error) {
 		t.errs, t.notes = map[string]error{}, map[string]journal.Note{}
 	}
 	t.errs[as] = err
-	if report.Note.Text != "" {
+	if report.Note != (journal.Note{}) {
 		t.notes[as] = report.Note
 	}
 }
@@ -75,11 +74,14 @@ func (t *taken) byItself() int {
 
 // noted is what hosts did by themselves, to be added to a text.
 func (t *taken) noted() string {
-	text := ""
-	for _, as := range slices.Sorted(maps.Keys(t.notes)) {
-		text += "; " + t.notes[as].Text
+	var all journal.Note
+	for _, n := range t.notes {
+		all = journal.Note{Restored: all.Restored + n.Restored, Lost: all.Lost || n.Lost, Within: max(all.Within, n.Within)}
 	}
-	return text
+	if text := all.String(); text != "" {
+		return "; " + text
+	}
+	return ""
 }
 
 // refused lists what was not taken back, a line each.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/calroll/calroll/runner"
@@ -91,39 +92,46 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
-// TestConfirmWithoutController: a host whose controller was killed goes back by itself. The run, gone on with, does again what it did.
+// TestConfirmWithoutController: a host whose controller was killed goes back by itself, as every user. The run, gone on with, does again what it did.
 func TestConfirmWithoutController(t *testing.T) {
 	s := newRig(t, 1)
 	h := s.lab.Hosts[0]
-	s.sh(h, "echo old >/root/settings")
-	book := s.write("play.yml", "- hosts: all\n  gather_facts: false\n  confirm: 4s\n  tasks:\n    - copy: {content: new, dest: /root/settings}\n"+
-		"    - shell: 'touch /run/started; until test -e /run/go; do sleep 0.05; done'\n      undo: none\n")
-	cmd := s.command("run", book, "-i", s.lab.InventoryFile())
+	const both = "cat /root/settings /home/ops/settings"
+	s.sh(h, "echo old | tee /root/settings >/home/ops/settings; chown ops: /home/ops/settings")
+	book := s.write("play.yml", "- hosts: all\n  gather_facts: false\n  confirm: 4s\n  tasks:\n    - copy: {content: \"new\\n\", dest: /home/ops/settings}\n"+
+		"    - copy: {content: \"new\\n\", dest: /root/settings}\n      become: true\n"+
+		"    - shell: 'touch /run/started; until test -e /run/go; do sleep 0.05; done'\n      undo: none\n      become: true\n")
+	cmd := s.command("run", book, "-e", "ansible_user=ops", "-i", s.lab.InventoryFile())
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	killed := sync.OnceFunc(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	t.Cleanup(func() {
+		killed()
+		if t.Failed() {
+			t.Log(out.String())
+		}
+	})
 	s.until(func() bool { return s.has(h, "/run/started") })
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
-	s.until(func() bool { return s.sh(h, "cat /root/settings") == "old" })
+	killed()
+	s.until(func() bool { return s.sh(h, both) == "old\nold" })
 	s.nothingRuns(h)
-	show := s.command("runs", "show", "last")
-	text, err := show.CombinedOutput()
+	show, err := s.command("runs", "show", "last").CombinedOutput()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.contains(string(text), "Not confirmed: "+h.Name)
+	s.contains(string(show), "Not confirmed: "+h.Name)
 	s.sh(h, "touch /run/go")
-	resumed := s.calroll(runner.ExitOK, "resume", "last")
-	s.contains(resumed, "changed: ["+h.Name+"] 1 taken back by the host itself (not confirmed in 4s)", "ok: ["+h.Name+"] confirmed")
-	if got := s.sh(h, "cat /root/settings"); got != "new" {
+	resumed := s.calroll(runner.ExitOK, "resume", "last", "-e", "ansible_user=ops")
+	s.contains(resumed, "changed: ["+h.Name+"] 2 taken back by the host itself (not confirmed in 4s)", "ok: ["+h.Name+"] confirmed")
+	if got := s.sh(h, both); got != "new\nnew" {
 		t.Errorf("after the resume it has %s:\n%s", got, resumed)
 	}
 	s.nothingRuns(h)
-	s.calroll(runner.ExitOK, "rollback", "last")
-	if got := s.sh(h, "cat /root/settings"); got != "old" {
+	s.calroll(runner.ExitOK, "rollback", "last", "-u", "ops")
+	if got := s.sh(h, both); got != "old\nold" {
 		t.Errorf("after the rollback it has %s", got)
 	}
 }

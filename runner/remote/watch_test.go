@@ -123,7 +123,7 @@ func (w *waiting) comesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, err := fresh.Undo(t.Context(), "run1", h, UndoOptions{DownTo: 2})
-	if want := "1 taken back by the host itself (not confirmed in 500ms)"; err != nil || len(r.Items) != 0 || r.Note.Text != want {
+	if want := "1 taken back by the host itself (not confirmed in 500ms)"; err != nil || len(r.Items) != 0 || r.Note.String() != want {
 		t.Errorf("the undo: %+v, %v", r, err)
 	}
 	h.Token, h.Returns = fresh.Token(), false
@@ -160,7 +160,7 @@ func TestAnUndoEndsTheWatcher(t *testing.T) {
 	w := waits(t, time.Minute)
 	pid := w.watcher(t)
 	r, err := w.Undo(t.Context(), "run1", w.holder, UndoOptions{DownTo: 2, For: []string{""}})
-	if err != nil || len(r.Items) != 1 || r.Note.Text != "" {
+	if err != nil || len(r.Items) != 1 || r.Note.String() != "" {
 		t.Errorf("the undo: %+v, %v", r, err)
 	}
 	eventually(t, "the watcher to end", func() bool { return !alive(pid) })
@@ -179,7 +179,7 @@ func TestALostWatcherIsTold(t *testing.T) {
 		return err == nil && !watched
 	})
 	r, err := w.Undo(t.Context(), "run1", w.holder, UndoOptions{Preview: true})
-	if want := "it was not confirmed in 1m0s, and the host was booted before it could go back by itself"; err != nil || r.Note.Text != want {
+	if want := "it was not confirmed in 1m0s, and the host was booted before it could go back by itself"; err != nil || r.Note.String() != want {
 		t.Errorf("the preview: %+v, %v", r.Note, err)
 	}
 	w.Abandon()

@@ -73,17 +73,11 @@ func (s Switch) write(f *os.File) error {
 func (j *Journal) Arm(ctx context.Context, within time.Duration, since int64, start func() error) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if err := j.acquire(ctx); err != nil {
-		return err
-	}
-	if err := j.current(); err != nil {
-		return err
-	}
-	fresh, err := j.arm(Switch{Run: j.run, Since: since, Within: within}, start)
-	if err != nil || !fresh {
-		return err
-	}
 	return j.turn(ctx, func() error {
+		fresh, err := j.arm(Switch{Run: j.run, Since: since, Within: within}, start)
+		if err != nil || !fresh {
+			return err
+		}
 		return j.append(line{What: "armed", At: time.Now().UTC(), Within: within, Since: since}, true)
 	})
 }
@@ -431,11 +425,9 @@ func (r Run) note(dir string, entries []Entry, downTo int64) Note {
 			n++
 		}
 	}
-	switch {
-	case n > 0:
-		return Note{n, fmt.Sprintf("%d taken back by the host itself (not confirmed in %s)", n, r.Within)}
-	case r.Switch == Armed && !watched(dir, r.ID):
-		return Note{0, fmt.Sprintf("it was not confirmed in %s, and the host was booted before it could go back by itself", r.Within)}
+	lost := n == 0 && r.Switch == Armed && !watched(dir, r.ID)
+	if n == 0 && !lost {
+		return Note{}
 	}
-	return Note{}
+	return Note{Restored: n, Lost: lost, Within: r.Within}
 }

@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"time"
@@ -44,8 +45,20 @@ type Report struct {
 
 // Note tells what a host did by itself because it was not confirmed, or could not do.
 type Note struct {
-	Restored int    `json:"restored,omitempty"` // states that are back by that
-	Text     string `json:"text"`
+	Restored int           `json:"restored,omitempty"` // states that are back by that
+	Lost     bool          `json:"lost,omitempty"`     // its watcher ended before it could
+	Within   time.Duration `json:"within,omitempty"`   // the time to confirm it, in nanoseconds
+}
+
+// String says it in words; nothing is "".
+func (n Note) String() string {
+	switch {
+	case n.Restored > 0:
+		return fmt.Sprintf("%d taken back by the host itself (not confirmed in %s)", n.Restored, n.Within)
+	case n.Lost:
+		return fmt.Sprintf("it was not confirmed in %s, and the host was booted before it could go back by itself", n.Within)
+	}
+	return ""
 }
 
 // OK tells whether everything is as it was.
