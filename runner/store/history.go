@@ -195,7 +195,7 @@ func (h *History) startBatch(e event.Event) {
 func (h *History) settle(now time.Time) {
 	for _, host := range h.Hosts {
 		if host.State == HostWorking {
-			host.State, host.Since = HostPassed, now
+			host.State, host.Since, host.Confirm = HostPassed, now, 0
 		}
 	}
 }
