@@ -191,7 +191,7 @@ func (r *run) hanging(host string, back *returning) (stop func()) {
 
 // reach is the helper for a way that has worked on this run; a host that goes back by itself is waited for.
 func (r *run) reach(ctx context.Context, w way, back *returning) (*remote.Client, error) {
-	if back != nil {
+	if back != nil && !back.there {
 		r.fleet.returns(w.Host)
 	}
 	for {
@@ -229,12 +229,12 @@ func (r *run) askUnconfirmed(ctx context.Context) {
 		return
 	}
 	record := r.resumed.Record
-	limited, err := limited(r.o)
+	asked, err := limited(r.o)
 	if err != nil {
 		return // the plays say so
 	}
 	var hosts []string
-	for _, h := range limited {
+	for _, h := range asked {
 		if _, waits := record.Unconfirmed[h.Name]; waits {
 			hosts = append(hosts, h.Name)
 		}

@@ -130,8 +130,4 @@ func TestConfirmWithoutController(t *testing.T) {
 		t.Errorf("after the resume it has %s:\n%s", got, resumed)
 	}
 	s.nothingRuns(h)
-	s.calroll(runner.ExitOK, "rollback", "last", "-u", "ops")
-	if got := s.sh(h, both); got != "old\nold" {
-		t.Errorf("after the rollback it has %s", got)
-	}
 }

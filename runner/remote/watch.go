@@ -108,7 +108,7 @@ func leaveSession() {
 func takeBack(ctx context.Context, dir string, s journal.Switch, kinds tasks.Kinds) (err error) {
 	self := journal.Self()
 	host, _ := os.Hostname() // empty is an honest answer
-	h := journal.Holder{User: "the host itself", Bastion: host, PID: self.PID, Started: self.Started, Run: s.Run, Since: time.Now()}
+	h := journal.Holder{User: journal.Itself, Bastion: host, PID: self.PID, Started: self.Started, Run: s.Run, Since: time.Now()}
 	if err := journal.Seize(ctx, dir, s.Run); err != nil {
 		return err
 	}

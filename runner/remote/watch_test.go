@@ -213,3 +213,36 @@ func TestNothingAlteredArmsNothing(t *testing.T) {
 		t.Error("a switch was armed")
 	}
 }
+
+// TestWhoComesWhileTheHostGoesBackWaits: a rollback, of the same run, comes to a host that is at work on it.
+func TestWhoComesWhileTheHostGoesBackWaits(t *testing.T) {
+	w := waits(t, 500*time.Millisecond)
+	begun, goOn := filepath.Join(w.state, "begun"), filepath.Join(w.state, "go-on")
+	task := one("run", map[string]any{"argv": []any{"true"}, "alters": true})
+	task.Number, task.Confirm = 3, &Confirm{Within: 500 * time.Millisecond, Since: 2}
+	task.Undo = []tasks.Invocation{{Module: "run", Args: map[string]any{"argv": []any{"sh", "-c", "touch " + begun + "; until test -e " + goOn + "; do sleep 0.05; done"}}}}
+	mustRun(t, w.Client, task)
+	w.cut.now()
+	eventually(t, "the host to begin to go back", func() bool { return exists(begun) })
+	fresh, err := openChild(t, w.state, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	came := make(chan error, 1)
+	go func() { came <- fresh.Begin(t.Context(), "run1", other) }()
+	eventually(t, "the rollback to be at the lock", func() bool { return fresh.Stats().FramesOut > 0 })
+	select {
+	case err := <-came:
+		t.Errorf("it did not wait: %v", err)
+	default:
+	}
+	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-came; err != nil {
+		t.Errorf("when the host is back: %v", err)
+	}
+	if got := w.content(t); got != "old" {
+		t.Errorf("it has %s", got)
+	}
+}

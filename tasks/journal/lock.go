@@ -19,6 +19,8 @@ const Expiry = 2 * time.Minute
 const (
 	// lockPatience is how long another helper may take to leave the host by itself, or when it was told to.
 	lockPatience = 15 * time.Second
+	// backPatience is how long the host may take to go back by itself.
+	backPatience = 5 * time.Minute
 	// killPatience is how long one may take that was told to; it kills a command three seconds after asking it to stop.
 	killPatience = 10 * time.Second
 	lockPoll     = 20 * time.Millisecond
@@ -98,8 +100,15 @@ func (j *Journal) Token() int64 {
 	return j.holder.Token
 }
 
-// errBusy says that a helper has to end first.
-var errBusy = errors.New("a helper is at work")
+var (
+	// errBusy says that a helper has to end first.
+	errBusy = errors.New("a helper is at work")
+	// errGoesBack says that the host goes back by itself, which takes its time.
+	errGoesBack = fmt.Errorf("%w: the host goes back by itself", errBusy)
+)
+
+// Itself is the user of a Holder that is no controller, but the host that goes back by itself.
+const Itself = "the host itself"
 
 // acquire waits until helpers that have to leave have done so. j.mu is held.
 func (j *Journal) acquire(ctx context.Context) error {
@@ -229,6 +238,8 @@ func (j *Journal) join(f, gate *os.File, r record, e *eviction) error {
 	case j.ends(r, gate):
 		e.tell(r.Helpers)
 		return fmt.Errorf("%w whose controller lost the host: %s, process %s", errBusy, r.Holder, pids(r.Helpers))
+	case r.Holder.Run == j.run && r.Holder.User == Itself:
+		return fmt.Errorf("%w (process %s)", errGoesBack, pids(r.Helpers))
 	case r.Holder.Run == j.run:
 		return fmt.Errorf("%w: of %s (process %s)", errBusy, r.Holder, pids(r.Helpers))
 	}

@@ -132,7 +132,7 @@ func (s Switch) create(dir string) error {
 // waitedFor refuses another run while a switch is armed.
 func waitedFor(s *Switch, gate *os.File) error {
 	if s.Fired {
-		return fmt.Errorf("%w: run %s was not confirmed, and the host takes it back", errBusy, s.Run)
+		return fmt.Errorf("%w from run %s, which was not confirmed", errGoesBack, s.Run)
 	}
 	left := max(s.Within-silence(gate), 0).Round(time.Second)
 	return refused(fmt.Sprintf("run %s waits to be confirmed: the host takes back what it changed in %s, unless more is heard of it", s.Run, left))
@@ -247,6 +247,7 @@ func (u *undo) undid(ctx context.Context, r Run) error {
 
 const (
 	lookEvery = 5 * time.Second // a pause of the whole machine stops timers, and not the clock that counts
+	giveUp    = time.Hour       // trying to take back, which a disk that is full, say, has failed
 	lastLook  = time.Second     // before it fires, for what came during such a pause
 )
 
@@ -284,6 +285,7 @@ type watch struct {
 	fire   func(context.Context, Switch) error
 	late   bool          // the time was over at the last look
 	failed time.Duration // how long the next try has to wait; 0 before the first
+	since  time.Time     // of the first try
 }
 
 // begin takes the switch's file; whoever arms holds the gate meanwhile.
@@ -310,12 +312,15 @@ func (w *watch) look(ctx context.Context) (wait time.Duration, over bool) {
 	case left > 0:
 		return min(left, lookEvery), false
 	}
+	if w.since.IsZero() {
+		w.since = time.Now()
+	}
 	if w.fire(ctx, *s) == nil {
 		w.end()
 		return 0, true
 	}
 	w.failed = min(max(2*w.failed, time.Second), 30*time.Second)
-	return w.failed, false
+	return w.failed, time.Since(w.since) > giveUp
 }
 
 // due is the switch, nil when it is not the watcher's any more, and how long it has to wait. When that is over the switch has fired.

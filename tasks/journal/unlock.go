@@ -183,7 +183,7 @@ func (e *eviction) tell(helpers []Process) {
 // untilFree tries until it is something else than errBusy, which stands for a helper that has to end first.
 func untilFree(ctx context.Context, try func(*eviction) error) error {
 	e := &eviction{}
-	late := time.Now().Add(lockPatience)
+	begun := time.Now()
 	tick := time.NewTicker(lockPoll)
 	defer tick.Stop()
 	for {
@@ -191,7 +191,7 @@ func untilFree(ctx context.Context, try func(*eviction) error) error {
 		switch {
 		case !errors.Is(err, errBusy):
 			return err
-		case time.Now().After(late):
+		case time.Since(begun) > backPatience, time.Since(begun) > lockPatience && !errors.Is(err, errGoesBack):
 			return refused(err.Error())
 		}
 		select {
