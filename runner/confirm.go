@@ -2,7 +2,6 @@ package runner
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -55,8 +54,7 @@ func (p *play) confirm(ctx context.Context, hosts []string) []machine.Output {
 	if len(asked) > 0 {
 		p.emit(event.Event{Kind: event.ConfirmStart, Hosts: asked})
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.confirmed)
-	defer cancel()
+	ctx = context.WithoutCancel(ctx) // its batch is done
 	var mu sync.Mutex
 	came := map[string]machine.Outcome{}
 	p.onEach(asked, func(h string) {
@@ -84,11 +82,9 @@ func (p *play) confirm(ctx context.Context, hosts []string) []machine.Output {
 
 // confirmHost confirms what every identity did on a host.
 func (p *play) confirmHost(ctx context.Context, host string) machine.Outcome {
-	var errs []error
-	for _, w := range p.fleet.awaiting(host) {
-		errs = append(errs, p.fleet.confirm(ctx, w))
-	}
-	err := errors.Join(errs...)
+	ctx, cancel := context.WithTimeout(ctx, p.confirmed)
+	defer cancel()
+	err := p.fleet.confirm(ctx, p.fleet.awaiting(host))
 	e := event.Event{Kind: event.ConfirmHost, Host: host, Status: event.OK, Message: "confirmed"}
 	outcome := machine.OK
 	switch {
@@ -119,22 +115,29 @@ func (f *fleet) awaiting(host string) []way {
 	return ways
 }
 
-// confirm does so over a new connection.
-func (f *fleet) confirm(ctx context.Context, w way) error {
+// confirm does so for all identities of one host over one new connection, and for none before each has a helper there.
+func (f *fleet) confirm(ctx context.Context, ways []way) error {
 	fresh := newFleet(f.carried, "", 1, func(store.Identity) error { return nil }, f.log)
 	fresh.dialer = f.dialer // which has asked for passwords already
 	defer fresh.close()
-	c, err := fresh.client(ctx, w)
-	if err != nil {
-		return err
+	for _, w := range ways {
+		if _, err := fresh.client(ctx, w); err != nil {
+			return err
+		}
 	}
-	if err := c.Confirm(ctx, f.run, f.holderFor(w)); err != nil {
-		return err
+	for _, w := range ways {
+		c, err := fresh.client(ctx, w)
+		if err != nil {
+			return err
+		}
+		if err := c.Confirm(ctx, f.run, f.holderFor(w)); err != nil {
+			return err
+		}
+		f.mu.Lock()
+		s := f.clients[w.clientKey()]
+		f.mu.Unlock()
+		s.it.Confirmed()
 	}
-	f.mu.Lock()
-	s := f.clients[w.clientKey()]
-	f.mu.Unlock()
-	s.it.Confirmed()
 	return nil
 }
 
@@ -146,16 +149,15 @@ const returnPoll = time.Second
 
 // returning waits for hosts that go back by themselves because nobody could confirm them. The zero value waits for nobody.
 type returning struct {
-	within time.Duration
-	until  time.Time // on the monotonic clock
-	lost   []string  // hosts that could not be connected to anew, and may have a link that still works
-	there  bool      // only for those that are there, and at work on that
-	said   sync.Map  // hosts of which it was said
+	until time.Time // on the monotonic clock
+	lost  []string  // hosts that could not be connected to anew, and may have a link that still works
+	there bool      // only for those that are there, and at work on that
+	said  sync.Map  // hosts of which it was said
 }
 
 // goesBack begins to wait.
 func goesBack(within time.Duration) *returning {
-	return &returning{within: within, until: time.Now().Add(within + returnMargin)}
+	return &returning{until: time.Now().Add(within + returnMargin)}
 }
 
 // comesBack tells, after a while, whether a host that failed with err is to be tried again: it may be gone, or at work on going back.

@@ -12,7 +12,7 @@ import (
 
 const confirmPlay = `- hosts: all
   gather_facts: false
-  confirm: 4s
+  confirm: "{{ within }}"
   tasks:
     - copy: {content: new, dest: /root/settings}
     - shell: "{{ cut }}"
@@ -22,12 +22,12 @@ const confirmPlay = `- hosts: all
 `
 
 // confirms is a lab whose hosts have settings, and what a run of the play says.
-func (s *rig) confirms(want int, victim *testenv.Host, cut string) string {
+func (s *rig) confirms(want int, victim *testenv.Host, cut string, flags ...string) string {
 	s.Helper()
 	for _, h := range s.lab.Hosts {
 		s.sh(h, "echo old >/root/settings")
 	}
-	text := s.calroll(want, "run", s.write("confirm.yml", confirmPlay), "-e", "victim="+victim.Name, "-e", "cut='"+cut+"'", "-T", "1", "--connect-retries", "0")
+	text := s.calroll(want, append([]string{"run", s.write("confirm.yml", confirmPlay), "-e", "victim=" + victim.Name, "-e", "cut='" + cut + "'"}, flags...)...)
 	for _, h := range s.lab.Hosts {
 		s.nothingRuns(h)
 	}
@@ -59,31 +59,33 @@ func TestConfirm(t *testing.T) {
 		}
 	}
 
+	soon := []string{"-e", "within=4s", "-T", "2", "--connect-retries", "0"}
+
 	// All is well.
-	text := s.confirms(runner.ExitOK, victim, "true")
+	text := s.confirms(runner.ExitOK, victim, "true", "-e", "within=60s")
 	s.contains(text, "CONFIRM [", "ok: ["+victim.Name+"] confirmed", "ok: ["+other.Name+"] confirmed")
 	if got := s.sh(victim, "cat /root/settings"); got != "new" {
 		t.Errorf("it has %s", got)
 	}
-	if text := s.calroll(runner.ExitOK, "run", s.dir+"/confirm.yml", "-e", "victim=none", "-e", "cut=true"); strings.Contains(text, "CONFIRM") {
+	if text := s.calroll(runner.ExitOK, "run", s.dir+"/confirm.yml", "-e", "victim=none", "-e", "cut=true", "-e", "within=60s"); strings.Contains(text, "CONFIRM") {
 		t.Errorf("nothing was altered, and that was confirmed:\n%s", text)
 	}
 
 	// No new connection can be made. The one that is there takes the batch back.
-	text = s.confirms(runner.ExitFailed, victim, "iptables -I INPUT -p tcp --dport 22 --syn -j DROP")
+	text = s.confirms(runner.ExitFailed, victim, "iptables -I INPUT -p tcp --dport 22 --syn -j DROP", soon...)
 	s.contains(text, "unreachable: ["+victim.Name+"] cannot confirm what was done there: cannot connect to", "a host of this one was not confirmed",
 		"changed: ["+victim.Name+"] 2 restored", "changed: ["+other.Name+"] 1 restored")
 	settings("old")
 
 	// The host hears nothing. It goes back by itself, which the run waits for, and the run takes back the rest.
 	const deaf = "iptables -I INPUT -p tcp --dport 22 -j DROP"
-	text = s.confirms(runner.ExitFailed, victim, deaf)
+	text = s.confirms(runner.ExitFailed, victim, deaf, soon...)
 	s.contains(text, "unreachable: ["+victim.Name+"] cannot confirm", "waiting: ["+victim.Name+"] up to 1m", "for it to go back by itself",
 		"changed: ["+victim.Name+"] 2 taken back by the host itself (not confirmed in 4s)", "changed: ["+other.Name+"] 1 restored")
 	settings("old")
 
 	// Nor can it say anything: what it did reaches the run when it is back already.
-	text = s.confirms(runner.ExitFailed, victim, deaf+"; iptables -I OUTPUT -p tcp --sport 22 -j DROP")
+	text = s.confirms(runner.ExitFailed, victim, deaf+"; iptables -I OUTPUT -p tcp --sport 22 -j DROP", soon...)
 	s.contains(text, "the host has taken back by itself what the run changed",
 		"changed: ["+victim.Name+"] 2 taken back by the host itself (not confirmed in 4s)", "changed: ["+other.Name+"] 1 restored")
 	settings("old")
@@ -98,7 +100,7 @@ func TestConfirmWithoutController(t *testing.T) {
 	h := s.lab.Hosts[0]
 	const both = "cat /root/settings /home/ops/settings"
 	s.sh(h, "echo old | tee /root/settings >/home/ops/settings; chown ops: /home/ops/settings")
-	book := s.write("play.yml", "- hosts: all\n  gather_facts: false\n  confirm: 4s\n  tasks:\n    - copy: {content: \"new\\n\", dest: /home/ops/settings}\n"+
+	book := s.write("play.yml", "- hosts: all\n  gather_facts: false\n  confirm: 6s\n  tasks:\n    - copy: {content: \"new\\n\", dest: /home/ops/settings}\n"+
 		"    - copy: {content: \"new\\n\", dest: /root/settings}\n      become: true\n"+
 		"    - shell: 'touch /run/started; until test -e /run/go; do sleep 0.05; done'\n      undo: none\n      become: true\n")
 	cmd := s.command("run", book, "-e", "ansible_user=ops", "-i", s.lab.InventoryFile())
@@ -125,7 +127,7 @@ func TestConfirmWithoutController(t *testing.T) {
 	s.contains(string(show), "Not confirmed: "+h.Name)
 	s.sh(h, "touch /run/go")
 	resumed := s.calroll(runner.ExitOK, "resume", "last", "-e", "ansible_user=ops")
-	s.contains(resumed, "changed: ["+h.Name+"] 2 taken back by the host itself (not confirmed in 4s)", "ok: ["+h.Name+"] confirmed")
+	s.contains(resumed, "changed: ["+h.Name+"] 2 taken back by the host itself (not confirmed in 6s)", "ok: ["+h.Name+"] confirmed")
 	if got := s.sh(h, both); got != "new\nnew" {
 		t.Errorf("after the resume it has %s:\n%s", got, resumed)
 	}

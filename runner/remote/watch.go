@@ -123,9 +123,27 @@ func takeBack(ctx context.Context, dir string, s journal.Switch, kinds tasks.Kin
 	if err := b.seat.take(ctx, dir, h); err != nil {
 		return err
 	}
+	defer keepLock(b.journal)()
 	o := journal.UndoOptions{Holder: b.holder(h), DownTo: s.Since, For: []string{""}, ByItself: true}
 	_, err = journal.Undo(ctx, dir, s.Run, o, kinds)
 	return err
+}
+
+// keepLock has the lock last until stop, however long the undo takes.
+func keepLock(j *journal.Journal) (stop func()) {
+	tick, done := time.NewTicker(listenEvery), make(chan struct{})
+	go func() {
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_ = j.Heard() // or the lock expires
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { close(done) }
 }
 
 // confirm ends the switch of a run. It takes no seat: the helper that worked may still be there.

@@ -179,7 +179,7 @@ func TestALostWatcherIsTold(t *testing.T) {
 		return err == nil && !watched
 	})
 	r, err := w.Undo(t.Context(), "run1", w.holder, UndoOptions{Preview: true})
-	if want := "it was not confirmed in 1m0s, and the host was booted before it could go back by itself"; err != nil || r.Note.String() != want {
+	if want := "it was not confirmed in 1m0s, and did not go back by itself: the host was booted, or its watcher was killed"; err != nil || r.Note.String() != want {
 		t.Errorf("the preview: %+v, %v", r.Note, err)
 	}
 	w.Abandon()

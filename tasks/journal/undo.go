@@ -56,7 +56,7 @@ func (n Note) String() string {
 	case n.Restored > 0:
 		return fmt.Sprintf("%d taken back by the host itself (not confirmed in %s)", n.Restored, n.Within)
 	case n.Lost:
-		return fmt.Sprintf("it was not confirmed in %s, and the host was booted before it could go back by itself", n.Within)
+		return fmt.Sprintf("it was not confirmed in %s, and did not go back by itself: the host was booted, or its watcher was killed", n.Within)
 	}
 	return ""
 }
