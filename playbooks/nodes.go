@@ -42,6 +42,7 @@ type Play struct {
 
 	Canary        []Setting[string] // patterns: hosts of the play that come first, in batches of their own
 	Spread        Setting[string]   // each host renders it; hosts that it is equal for never share a batch
+	Confirm       Setting[string]   // read it with ParseDuration: hosts go back by themselves when they are not confirmed in time
 	FailureBudget Setting[string]   // "3" or "5%": how many hosts may fail over the whole play
 	SoakTime      Setting[string]   // read it with ParseDuration: how long Soak must hold after each batch
 

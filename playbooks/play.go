@@ -91,6 +91,10 @@ func (r *reader) play(p *Play, fields []field, around surroundings) {
 	p.Tasks = slices.Concat(roleTasks, r.section(sections["tasks"], in))
 	p.PostTasks = r.section(sections["post_tasks"], in)
 	r.gates(p)
+	if p.Confirm.IsSet() && p.Rollback == "none" {
+		r.problems.Addf(p.Confirm.Pos, "cannot use %q: the play says \"rollback: none\", and a host that is not confirmed is taken back", "confirm").
+			WithHint("say host, batch or all, or nothing, which is batch here")
+	}
 	p.Handlers = append(p.Handlers, r.brought.Handlers...)
 	p.Roles = append(p.Roles, r.brought.Roles...)
 }

@@ -25,6 +25,8 @@ func (r *reader) rolling(p *Play, f field) bool {
 		p.Spread = r.spread(f)
 	case "failure_budget":
 		p.FailureBudget = r.share(f)
+	case "confirm":
+		p.Confirm = r.duration(f)
 	case "soak":
 		p.SoakTime = r.duration(f)
 	default:

@@ -8,6 +8,7 @@ import (
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/remote"
 	"github.com/calroll/calroll/tasks"
+	"github.com/calroll/calroll/tasks/journal"
 )
 
 // back is a rollback by hand under way. Waves of hosts go back one after the other. What the controller did on behalf of hosts, and what was done on
@@ -123,7 +124,7 @@ func (b *back) host(ctx context.Context, h string) {
 func (b *back) last(ctx context.Context, h string) {
 	s := b.hosts[h]
 	if err := context.Cause(ctx); err != nil && !s.told {
-		s.add(way{Host: h}, nil, &tasks.Error{Kind: tasks.Canceled, Op: "take it back", Err: err})
+		s.add(way{Host: h}, journal.Report{}, &tasks.Error{Kind: tasks.Canceled, Op: "take it back", Err: err})
 	}
 	if !s.quiet() || !s.told {
 		b.report(h, s)

@@ -322,6 +322,7 @@ func (c *call) wire(ps []*prepared) remote.Task {
 	if c.onController(ps[0]) {
 		t.As = ps[0].way.becomeName()
 	}
+	t.Confirm = c.toConfirm(ps[0])
 	if by := ps[0].way.Host; by != c.host.name {
 		t.For = c.host.name
 		c.delegated(c.host.name, by)

@@ -180,13 +180,10 @@ func (p *play) newMachine(hosts []string) (*machine.Machine, error) {
 }
 
 func (p *play) scopeOfRollback() machine.Scope {
-	switch {
-	case p.o.Check:
+	if p.o.Check {
 		return machine.None
-	case p.def.Rollback != "":
-		return machine.Scope(p.def.Rollback)
 	}
-	return p.o.Rollback
+	return promised(p.o, p.def)
 }
 
 func (p *play) gathers() (bool, error) { return p.def.GatherFacts.Get(p.playRender, true) }
@@ -251,7 +248,12 @@ func (p *play) undo(ctx context.Context, hosts []string) []machine.Output {
 	p.emit(event.Event{Kind: event.UndoStart, Hosts: back})
 	u := undoing{run: p.id, downTo: p.since, of: back, patience: newPatience(ctx)}
 	ctx = context.WithoutCancel(ctx) // an undo that was begun is ended
+	if p.confirmed > 0 {
+		u.back = goesBack(p.confirmed)
+		u.back.lost = p.unheard
+	}
 	untouched, own := p.undoHosts(ctx, back, u)
+	u.back = nil // what was done in their place goes back by no host itself
 	_, others := p.undoHosts(ctx, p.inPlaceOf(back), u)
 	p.rolledBack = own && others
 	back = slices.DeleteFunc(back, func(h string) bool { return slices.Contains(untouched, h) && len(p.inPlaceOf([]string{h})) == 0 })

@@ -74,7 +74,7 @@ type fleet struct {
 	holder  journal.Holder
 	used    func(store.Identity) error // told before an identity's journal is opened
 	log     func(host, message string)
-	dialer  conn.Dialer
+	dialer  *conn.Dialer
 	guests  chan struct{} // a place each for connections being made
 	most    int           // how many hosts are connected at a time; see stay
 
@@ -95,6 +95,7 @@ type fleet struct {
 	users  map[store.Identity]way   // how files of hosts are read as each user that a cluster module worked as
 	past   map[store.Identity]way   // how each identity was reached that has worked on this run
 	tokens map[store.Identity]int64 // what its host has given each
+	went   map[string]bool          // hosts that may have gone back by themselves, and are taken back
 }
 
 // slot is one connection or helper: made by the first who needs it while others wait.
@@ -115,7 +116,7 @@ type berth struct {
 func newFleet(o Options, run string, used func(store.Identity) error, log func(host, message string)) *fleet {
 	f := &fleet{carried: o.Carried, run: run, used: used, log: log, guests: make(chan struct{}, max(o.Forks, 1)), most: mostConnected(o), stop: func() {},
 		stays: map[string]*stay{}, users: map[store.Identity]way{}, past: map[store.Identity]way{}, tokens: map[store.Identity]int64{}}
-	f.dialer.Log = log
+	f.dialer = &conn.Dialer{Log: func(host, message string) { f.log(host, message) }}
 	f.holder = newHolder(run)
 	return f
 }
@@ -202,7 +203,11 @@ func (f *fleet) helper(ctx context.Context, w way, open opener) (*remote.Client,
 			return nil, nil, err
 		}
 	}
-	return b.it, sync.OnceFunc(func() { f.leave(s) }), nil
+	c := b.it
+	return c, sync.OnceFunc(func() {
+		f.heed(s, w, c)
+		f.leave(s)
+	}), nil
 }
 
 // board opens the helper of a berth, which is locked, and begins the run there.

@@ -33,7 +33,7 @@ func (f *fleet) holderFor(w way) journal.Holder {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	h.Token = f.tokens[w.identity()]
+	h.Token, h.Returns = f.tokens[w.identity()], f.went[w.Host]
 	return h
 }
 

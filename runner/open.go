@@ -59,6 +59,9 @@ func (r *run) advice(s Summary) string {
 		lines = append(lines, fmt.Sprintf("Not taken back as a whole: %s. Once the reason above is dealt with (--force takes back also what somebody else changed):\n"+
 			"  calroll rollback %s --limit %s", strings.Join(failed, ", "), r.id, strings.Join(failed, ",")))
 	}
+	if waiting := r.unconfirmed(); len(waiting) > 0 {
+		lines = append(lines, "Not confirmed: "+strings.Join(waiting, ", ")+". What the run changed there goes back by itself soon, unless the run is gone on with.")
+	}
 	if s.Exit != ExitOK && r.record != nil {
 		lines = append(lines, "To go on with this run where each host stands:\n  calroll resume "+r.id)
 		if r.remains(s) {

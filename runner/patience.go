@@ -40,15 +40,23 @@ func (p *patience) left(host string) (left time.Duration, first bool) {
 }
 
 // patiently does something on a host as an identity that has worked on this run. If the connection is lost, or was before, that is tried again for a
-// while: the host may be on its way back.
+// while: the host may be on its way back. If it may be going back by itself, that is waited for.
 func (r *run) patiently(ctx context.Context, w way, u undoing, do func(*remote.Client) error) error {
+	if u.back != nil && !u.back.there {
+		r.fleet.returns(w.Host)
+	}
 	for attempt := 0; ; attempt++ {
-		c, done, err := r.fleet.again(ctx, w)
+		limited, cancel := u.back.limit(ctx)
+		c, done, err := r.fleet.again(limited, w)
+		cancel()
 		if err == nil {
 			err = do(c)
 			done()
 		}
-		if !isLost(err) || !r.waits(ctx, w, u.patience, attempt) {
+		switch {
+		case u.back != nil && r.comesBack(ctx, w.Host, u.back, err):
+		case u.back == nil && isLost(err) && r.waits(ctx, w, u.patience, attempt):
+		default:
 			return err
 		}
 	}

@@ -22,21 +22,23 @@ import (
 // play carries one play out.
 type play struct {
 	*run
-	def      *playbooks.Play
-	index    int // of the play in the run, from 0
-	machine  *machine.Machine
-	hosts    map[string]*host
-	all      []string // the play's hosts, in order
-	absent   []string // those that an earlier play has lost
-	away     []string // hosts that the inventory says are absent: they are none of all
-	soak     soakTime
-	batch    []string
-	handlers []*ref
-	limit    timeLimit
-	rollback machine.Scope
-	since    int64               // the number of the first task that an undo takes back
-	batchNo  int                 // from 1
-	visits   map[store.Place]int // how often a host has come to a task
+	def       *playbooks.Play
+	index     int // of the play in the run, from 0
+	machine   *machine.Machine
+	hosts     map[string]*host
+	all       []string // the play's hosts, in order
+	absent    []string // those that an earlier play has lost
+	away      []string // hosts that the inventory says are absent: they are none of all
+	soak      soakTime
+	confirmed time.Duration // how long hosts wait to be confirmed; 0 for ever
+	unheard   []string      // hosts that could not be connected to for that
+	batch     []string
+	handlers  []*ref
+	limit     timeLimit
+	rollback  machine.Scope
+	since     int64               // the number of the first task that an undo takes back
+	batchNo   int                 // from 1
+	visits    map[store.Place]int // how often a host has come to a task
 }
 
 // host is an inventory host in a play.
@@ -95,7 +97,7 @@ func (p *play) obey(ctx context.Context, out machine.Output) ([]machine.Output, 
 		p.batch = out.Hosts
 		p.startBatch(out)
 		p.world.StartBatch(out.Hosts)
-		p.emit(event.Event{Kind: event.BatchStart, Batch: out.Number, Batches: out.Of, Hosts: out.Hosts, Canary: out.Canary})
+		p.emit(event.Event{Kind: event.BatchStart, Batch: out.Number, Batches: out.Of, Hosts: out.Hosts, Canary: out.Canary, Confirm: p.confirmed.Seconds()})
 		return nil, nil
 	case machine.Run:
 		p.beQuiet(out.Round > 1)
@@ -103,6 +105,8 @@ func (p *play) obey(ctx context.Context, out machine.Output) ([]machine.Output, 
 		return p.task(ctx, out)
 	case machine.Soak:
 		return p.round(ctx, out), nil
+	case machine.Confirm:
+		return p.confirm(ctx, out.Hosts), nil
 	case machine.Halt:
 		p.emit(event.Event{Kind: event.Halt, Message: haltText(out)})
 	case machine.Undo:
@@ -501,7 +505,7 @@ func (p *play) meta(word, host string) machine.Outcome {
 		p.world.Host(host).ClearFacts()
 	case "reset_connection":
 		if w, _, err := p.plainWay(host); err == nil {
-			p.fleet.reset(w)
+			p.fleet.reset(context.Background(), w)
 		}
 	}
 	return machine.OK

@@ -164,6 +164,7 @@ func (p *play) resumeOrder(hosts []string) []string {
 func (p *play) startBatch(out machine.StartBatch) {
 	p.batchNo = out.Number
 	if p.rollback == machine.All && out.Number > 1 {
+		p.awaits(store.Line{Play: p.index, Since: p.since}, out.Hosts)
 		return
 	}
 	p.since = p.taskNo + 1
@@ -172,7 +173,17 @@ func (p *play) startBatch(out machine.StartBatch) {
 			p.since = since
 		}
 	}
-	p.note(store.Line{Play: p.index, Batch: out.Number, Since: p.since})
+	p.awaits(store.Line{Play: p.index, Batch: out.Number, Since: p.since}, out.Hosts)
+}
+
+// awaits notes that a batch begins, and that its hosts wait to be confirmed if the play wants that. Those whose batch was over before do not.
+func (p *play) awaits(l store.Line, hosts []string) {
+	if p.confirmed > 0 {
+		l.Awaits = slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return p.passed([]string{h}) })
+	}
+	if l.Batch > 0 || len(l.Awaits) > 0 {
+		p.note(l)
+	}
 }
 
 // headings holds those of plays and batches back of which nothing is done any more, until something is. Nil holds nothing back.

@@ -7,10 +7,13 @@ import (
 	"github.com/calroll/calroll/runner/machine"
 )
 
-// promised is the scope of rollback that a play promises, by itself or as the command line has it.
+// promised is the scope of rollback that a play promises, by itself or as the command line has it. One whose hosts go back by themselves promises it in any case.
 func promised(o Options, p *playbooks.Play) machine.Scope {
-	if p.Rollback != "" {
+	switch {
+	case p.Rollback != "":
 		return machine.Scope(p.Rollback)
+	case p.Confirm.IsSet() && (o.Rollback == "" || o.Rollback == machine.None):
+		return machine.Batch
 	}
 	return o.Rollback
 }

@@ -25,6 +25,9 @@ func (p *play) roll(m *machine.Play) error {
 	errs = append(errs, err)
 	m.FailureBudget, err = p.def.FailureBudget.Get(p.playRender, "")
 	errs = append(errs, err)
+	p.confirmed, err = p.confirmTime()
+	errs = append(errs, err)
+	m.Confirm = p.confirmed > 0
 	p.soak, err = p.soakTime()
 	m.Before, m.After, m.Soak = p.nodes(p.def.Before, nil), p.nodes(p.def.After, nil), p.nodes(p.def.Soak, nil)
 	return errors.Join(append(errs, err)...)
@@ -142,6 +145,8 @@ func haltText(h machine.Halt) string {
 	switch h.Cause {
 	case machine.GateFailed:
 		return "no further batch: a gate of this one has failed"
+	case machine.Unconfirmed:
+		return "no further batch: a host of this one was not confirmed"
 	case machine.CanaryFailed:
 		return "no further batch: a canary has failed"
 	}

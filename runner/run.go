@@ -156,6 +156,7 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 	}
 	defer r.fleet.close()
 	right.give(ctx, r)
+	r.askUnconfirmed(ctx)
 	for _, book := range books {
 		more, err := r.playbook(ctx, book)
 		if err != nil {

@@ -44,6 +44,7 @@ type stay struct {
 	open   bool              // connected, or about to be
 	going  chan struct{}     // not nil while it is being left, closed when that is over
 	away   map[string]way    // to helpers that were left, and whose host is locked for the run
+	armed  map[string]bool   // users whose work waits to be confirmed: the host has to go on hearing of the run
 	left   time.Time
 }
 
@@ -53,7 +54,7 @@ func (f *fleet) enter(w way) *stay {
 	defer f.mu.Unlock()
 	s := f.stays[w.connKey()]
 	if s == nil {
-		s = &stay{berths: map[string]*berth{}, away: map[string]way{}}
+		s = &stay{berths: map[string]*berth{}, away: map[string]way{}, armed: map[string]bool{}}
 		f.stays[w.connKey()] = s
 	}
 	s.users++
@@ -71,6 +72,30 @@ func (f *fleet) leave(s *stay) {
 	defer f.mu.Unlock()
 	f.uses++
 	s.users, s.idle = s.users-1, f.uses
+}
+
+// heed notes whether something that a helper did waits to be confirmed.
+func (f *fleet) heed(s *stay, w way, c *remote.Client) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c.Armed() {
+		s.armed[w.becomeName()] = true
+	} else {
+		delete(s.armed, w.becomeName())
+	}
+}
+
+// look shows the helper for a way, if there is one, dead or alive.
+func (f *fleet) look(w way, at func(*remote.Client)) {
+	s := f.enter(w)
+	defer f.leave(s)
+	b := f.berth(s, w)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.made {
+		at(b.it)
+		f.heed(s, w, b.it)
+	}
 }
 
 // berth is the place of the helper for a way.
@@ -143,7 +168,10 @@ func (f *fleet) idlest() (idlest *stay, open int) {
 }
 
 // free tells whether a stay may be left; the fleet's mu is held.
-func (s *stay) free() bool { return s.users == 0 && s.going == nil }
+func (s *stay) free() bool { return s.idles() && len(s.armed) == 0 }
+
+// idles tells that nobody works there; the fleet's mu is held.
+func (s *stay) idles() bool { return s.users == 0 && s.going == nil }
 
 // rest leaves a host, which stays locked for the run. The stay is free, and f.mu is held, but for the time that this takes.
 func (f *fleet) rest(s *stay) {
@@ -199,12 +227,18 @@ func (f *fleet) isAway(s *stay, w way) bool {
 	return is
 }
 
-// reset leaves a host, so that the next use connects anew, unless somebody works there.
-func (f *fleet) reset(w way) {
+// reset leaves a host, so that the next use connects anew, unless somebody works there. One that waits to be confirmed is connected to at once.
+func (f *fleet) reset(ctx context.Context, w way) {
+	waiting := f.awaiting(w.Host)
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if s := f.stays[w.connKey()]; s != nil && s.free() {
+	if s := f.stays[w.connKey()]; s != nil && s.idles() {
 		f.rest(s)
+	}
+	f.mu.Unlock()
+	for _, w := range waiting {
+		if _, done, err := f.again(ctx, w); err == nil { // else it fails at its next task, or is not confirmed
+			done()
+		}
 	}
 }
 
@@ -292,7 +326,7 @@ func (f *fleet) close() {
 	f.mu.Unlock()
 	stop()
 	f.keeper.Wait()
-	f.log, f.dialer.Log = func(string, string) {}, nil // who listens has been told of the end
+	f.log = func(string, string) {} // who listens has been told of the end
 	berths, _ := f.all()
 	var wg sync.WaitGroup
 	for _, b := range berths {

@@ -15,8 +15,9 @@ import (
 // taken is what has come back on one host so far, as every identity.
 type taken struct {
 	items []takenItem
-	errs  map[string]error // by identity, why the last attempt as it broke off
-	begun bool             // something may have been taken back
+	errs  map[string]error        // by identity, why the last attempt as it broke off
+	notes map[string]journal.Note // likewise, what the host did by itself
+	begun bool                    // something may have been taken back
 }
 
 type takenItem struct {
@@ -25,16 +26,19 @@ type takenItem struct {
 }
 
 // add notes what an undo came to. What was tried before counts as it is now.
-func (t *taken) add(w way, items []journal.Item, err error) {
+func (t *taken) add(w way, report journal.Report, err error) {
 	as := w.becomeName()
-	for _, i := range items {
+	for _, i := range report.Items {
 		t.items = slices.DeleteFunc(t.items, func(o takenItem) bool { return o.as == as && o.Seq == i.Seq && o.Kind == i.Kind })
 		t.items = append(t.items, takenItem{i, as})
 	}
 	if t.errs == nil {
-		t.errs = map[string]error{}
+		t.errs, t.notes = map[string]error{}, map[string]journal.Note{}
 	}
 	t.errs[as] = err
+	if report.Note != (journal.Note{}) {
+		t.notes[as] = report.Note
+	}
 }
 
 // err is what the attempts broke off with; those that did so for the same reason say it once.
@@ -70,7 +74,31 @@ func (t *taken) count(outcomes ...tasks.Outcome) int {
 	return n
 }
 
-func (t *taken) restored() int { return t.count(tasks.Restored, tasks.Forced) }
+// restored is how many states are back, those included that the host has taken back by itself.
+func (t *taken) restored() int { return t.now() + t.byItself() }
+
+// now is how many of them this undo has restored.
+func (t *taken) now() int { return t.count(tasks.Restored, tasks.Forced) }
+
+func (t *taken) byItself() int {
+	n := 0
+	for _, note := range t.notes {
+		n += note.Restored
+	}
+	return n
+}
+
+// noted is what hosts did by themselves, to be added to a text.
+func (t *taken) noted() string {
+	var all journal.Note
+	for _, n := range t.notes {
+		all = journal.Note{Restored: all.Restored + n.Restored, Lost: all.Lost || n.Lost, Within: max(all.Within, n.Within)}
+	}
+	if text := all.String(); text != "" {
+		return "; " + text
+	}
+	return ""
+}
 
 // refused lists what was not taken back, a line each.
 func (t *taken) refused() string {
@@ -89,7 +117,7 @@ func (t *taken) quiet() bool { return t.err() == nil && t.restored() == 0 && t.r
 // summary is the line about a host, with the command to type when it could not be reached.
 func (t *taken) summary(host string, u undoing) (event.Status, string) {
 	err, refused := t.err(), t.refused()
-	text := fmt.Sprintf("%d restored, %d as before, %d refreshed", t.restored(), t.count(tasks.Unchanged), t.count(tasks.Fired))
+	text := fmt.Sprintf("%d restored, %d as before, %d refreshed", t.now(), t.count(tasks.Unchanged), t.count(tasks.Fired))
 	switch {
 	case t.unreachable() && u.preview:
 		return event.Unreachable, "it cannot be asked: " + err.Error()
@@ -100,11 +128,13 @@ func (t *taken) summary(host string, u undoing) (event.Status, string) {
 	case u.preview:
 		return t.preview()
 	case refused != "":
-		return event.Failed, text + ", not taken back:" + refused
+		return event.Failed, text + t.noted() + ", not taken back:" + refused
 	case t.restored() == 0:
-		return event.OK, "nothing to take back"
+		return event.OK, "nothing to take back" + t.noted()
+	case t.now() == 0:
+		return event.Changed, strings.TrimPrefix(t.noted(), "; ")
 	}
-	return event.Changed, text
+	return event.Changed, text + t.noted()
 }
 
 // previewWords say what would become of a record.
@@ -115,7 +145,7 @@ var previewWords = map[tasks.Outcome]string{tasks.Restored: "would be restored",
 func (t *taken) preview() (event.Status, string) {
 	status := event.OK
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d would be restored, %d as before, %d refreshed, %d refused", t.restored(), t.count(tasks.Unchanged), t.count(tasks.Fired),
+	fmt.Fprintf(&b, "%d would be restored, %d as before, %d refreshed, %d refused", t.now(), t.count(tasks.Unchanged), t.count(tasks.Fired),
 		t.count(tasks.Foreign, tasks.Undoable))
 	for _, i := range t.items {
 		fmt.Fprintf(&b, "\n    task %d: %s %s %s", i.Task, i.Kind, i.Key, previewWords[i.Outcome])
@@ -130,7 +160,7 @@ func (t *taken) preview() (event.Status, string) {
 		}
 	}
 	if len(t.items) == 0 {
-		return event.OK, "nothing to take back"
+		return event.OK, "nothing to take back" + t.noted()
 	}
 	return status, b.String()
 }

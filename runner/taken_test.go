@@ -7,6 +7,7 @@ import (
 	"github.com/calroll/calroll/runner/conn"
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/tasks"
+	"github.com/calroll/calroll/tasks/journal"
 )
 
 // TestSummaryOfAnUndo: a host that was not reached as one of its users is unreachable, whatever the others say; why is told once, with what to type.
@@ -29,8 +30,8 @@ func TestSummaryOfAnUndo(t *testing.T) {
 		"sudo, other": {refused, sudo, event.Unreachable, "its run stays open: " + errors.Join(refused, sudo).Error() + then},
 	} {
 		var undone taken
-		undone.add(way{Host: "web1"}, nil, c.login)
-		undone.add(way{Host: "web1", Become: &conn.Become{}}, nil, c.root)
+		undone.add(way{Host: "web1"}, journal.Report{}, c.login)
+		undone.add(way{Host: "web1", Become: &conn.Become{}}, journal.Report{}, c.root)
 		if status, says := undone.summary("web1", undoing{run: "run1"}); status != c.status || says != c.says {
 			t.Errorf("%s: %s %q, want %s %q", name, status, says, c.status, c.says)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/remote"
+	"github.com/calroll/calroll/tasks/journal"
 )
 
 // undoing says what is undone.
@@ -17,6 +18,8 @@ type undoing struct {
 	downTo int64    // only what tasks from this number on did; 0 is all
 	of     []string // only what was done for these hosts; none is all
 	force  bool
+	// back, if set, waits for hosts that go back by themselves.
+	back *returning
 	// preview takes nothing back and tells what would be.
 	preview  bool
 	patience *patience // with hosts that were lost; nil has none
@@ -170,9 +173,13 @@ func (r *run) undoAs(ctx context.Context, w way, u undoing, o remote.UndoOptions
 	o.Force, o.DownTo, o.For, o.Preview = u.force, u.downTo, u.owners(w.Host), u.preview
 	err := r.patiently(ctx, w, u, func(c *remote.Client) error {
 		t.begun = true
+		defer r.hanging(w.Host, u.back)()
 		report, err := c.Undo(ctx, u.run, r.fleet.holder, o)
-		t.add(w, report.Items, err)
+		t.add(w, report, err)
+		if err == nil && !o.Hold && !o.Preview {
+			c.Confirmed() // the host has nothing to wait for any more
+		}
 		return err
 	})
-	t.add(w, nil, err)
+	t.add(w, journal.Report{}, err)
 }

@@ -207,7 +207,8 @@ type explanation struct {
 	Answers []answer       `json:"answers"`         // of the task, or of the items that failed
 	Vars    []event.Var    `json:"vars,omitempty"`  // that the task has used
 	Undo    string         `json:"undo,omitempty"`
-	Begun   string         `json:"begun,omitempty"` // the task that may have begun when the run was killed
+	Confirm string         `json:"confirm,omitempty"` // that the host goes back by itself
+	Begun   string         `json:"begun,omitempty"`   // the task that may have begun when the run was killed
 	Next    []string       `json:"next"`
 }
 
@@ -228,6 +229,9 @@ func (x explainer) host(name string) (*explanation, error) {
 	if h.State == store.HostPassed {
 		e.Why = "every task of its batch has ended well"
 	}
+	if x.waits(h) {
+		e.Confirm = fmt.Sprintf("it takes back by itself what the run changed, %s after it last heard of the run (calroll resume and calroll rollback say whether it has)", confirmText(h))
+	}
 	if at := decisive(h); at != nil {
 		x.addTask(e, at)
 	}
@@ -235,6 +239,15 @@ func (x explainer) host(name string) (*explanation, error) {
 		e.Begun = fmt.Sprintf("%s (%s)", last.Name, last.Where)
 	}
 	return e, nil
+}
+
+// waits tells whether a host has changes that nobody has confirmed, or taken back, while nobody is at work on that any more.
+func (x explainer) waits(h *store.Host) bool {
+	return h.Confirm > 0 && h.Counts.Changed > 0 && h.State != store.HostUndone && x.run.State != store.Running
+}
+
+func confirmText(h *store.Host) string {
+	return time.Duration(h.Confirm * float64(time.Second)).String()
 }
 
 // lastTask is the task that the run started last, nil for none.

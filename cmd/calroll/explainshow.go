@@ -31,6 +31,9 @@ func (e *explanation) print(out io.Writer) error {
 	if e.Begun != "" {
 		fmt.Fprintf(out, "\nIT MAY HAVE BEGUN, when the run was killed\n  %s\n", e.Begun)
 	}
+	if e.Confirm != "" {
+		fmt.Fprintf(out, "\nNOT CONFIRMED\n  %s\n", e.Confirm)
+	}
 	if e.Undo != "" {
 		fmt.Fprintf(out, "\nTAKEN BACK\n  %s\n", e.Undo)
 	}

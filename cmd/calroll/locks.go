@@ -152,10 +152,15 @@ func (s lockView) printOpen(out io.Writer) {
 			if hosts[r.ID] == nil {
 				order = append(order, r.ID)
 			}
-			hosts[r.ID] = append(hosts[r.ID], fmt.Sprintf("%s (%d changes, %d taken back)", h.Host, r.Records, r.Undone))
+			hosts[r.ID] = append(hosts[r.ID], fmt.Sprintf("%s (%d changes, %d taken back%s)", h.Host, r.Records, r.Undone, switchText(r.Switch)))
 		}
 	}
 	for _, id := range order {
 		fmt.Fprintf(out, "\nRun %s is open on %s.\n  calroll rollback %s\n", id, strings.Join(hosts[id], ", "), id)
 	}
+}
+
+// switchText says of a run that was to be confirmed how that stands.
+func switchText(s journal.SwitchState) string {
+	return map[journal.SwitchState]string{journal.Armed: ", not confirmed", journal.Fired: ", by the host itself"}[s]
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,7 +61,7 @@ func replay(out io.Writer, s store.EventReader, m store.Meta, output string, ver
 	if output == "plain" && !h.Recap && m.State == store.Killed {
 		h.End(m.Plan, true)
 		sink.Emit(event.Event{Kind: event.Recap, Counts: h.Counts()})
-		sink.Emit(event.Event{Kind: event.RunEnd, Message: killedText(m)})
+		sink.Emit(event.Event{Kind: event.RunEnd, Message: killedText(m) + unconfirmedText(m, h)})
 	}
 	return nil
 }
@@ -71,6 +72,20 @@ func killedText(m store.Meta) string {
 		why = "its claim has ended, and " + m.Bastion + " has not said how the run did"
 	}
 	return fmt.Sprintf("This run was killed: %s. What it changed can be taken back with\n  calroll rollback %s", why, m.ID)
+}
+
+// unconfirmedText names the hosts that go back by themselves.
+func unconfirmedText(m store.Meta, h *store.History) string {
+	var waiting []string
+	for _, host := range h.Hosts {
+		if (explainer{m, h}).waits(host) {
+			waiting = append(waiting, host.Name)
+		}
+	}
+	if len(waiting) == 0 {
+		return ""
+	}
+	return "\nNot confirmed: " + strings.Join(waiting, ", ") + ". What the run changed there goes back by itself."
 }
 
 // slowestShown is how many tasks the table of hosts lists.

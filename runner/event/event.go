@@ -17,29 +17,32 @@ type Kind string
 
 // The kinds of events, in the order in which a run emits them.
 const (
-	RunStart   Kind = "run_start"
-	PlayStart  Kind = "play_start"
-	PlayHosts  Kind = "play_hosts" // the play's hosts, in its order; printers show the batches instead
-	NoHosts    Kind = "no_hosts"   // the play's pattern matched nothing
-	Absent     Kind = "absent"     // a host of the play is known to be away
-	BatchStart Kind = "batch_start"
-	TaskStart  Kind = "task_start"
-	HostStart  Kind = "host_start" // the task begins on a host; only Live shows it
-	ItemDone   Kind = "item_done"  // one item of a loop
-	HostDone   Kind = "host_done"  // the task is done on a host
-	Retry      Kind = "retry"      // until did not hold yet
-	Included   Kind = "included"
-	Connect    Kind = "connect"
-	Prompt     Kind = "prompt"     // the user is asked
-	SoakStart  Kind = "soak_start" // the gates have to hold from now on
-	SoakEnd    Kind = "soak_end"
-	Halt       Kind = "halt" // why no further batch begins
-	UndoStart  Kind = "undo_start"
-	UndoHost   Kind = "undo_host"
-	Commit     Kind = "commit"
-	Warning    Kind = "warning"
-	Recap      Kind = "recap"
-	RunEnd     Kind = "run_end"
+	RunStart     Kind = "run_start"
+	PlayStart    Kind = "play_start"
+	PlayHosts    Kind = "play_hosts" // the play's hosts, in its order; printers show the batches instead
+	NoHosts      Kind = "no_hosts"   // the play's pattern matched nothing
+	Absent       Kind = "absent"     // a host of the play is known to be away
+	BatchStart   Kind = "batch_start"
+	TaskStart    Kind = "task_start"
+	HostStart    Kind = "host_start" // the task begins on a host; only Live shows it
+	ItemDone     Kind = "item_done"  // one item of a loop
+	HostDone     Kind = "host_done"  // the task is done on a host
+	Retry        Kind = "retry"      // until did not hold yet
+	Included     Kind = "included"
+	Connect      Kind = "connect"
+	Prompt       Kind = "prompt"     // the user is asked
+	SoakStart    Kind = "soak_start" // the gates have to hold from now on
+	SoakEnd      Kind = "soak_end"
+	ConfirmStart Kind = "confirm_start" // hosts are told that what they did stays
+	ConfirmHost  Kind = "confirm_host"
+	Halt         Kind = "halt" // why no further batch begins
+	UndoStart    Kind = "undo_start"
+	UndoWait     Kind = "undo_wait" // for a host that goes back by itself
+	UndoHost     Kind = "undo_host"
+	Commit       Kind = "commit"
+	Warning      Kind = "warning"
+	Recap        Kind = "recap"
+	RunEnd       Kind = "run_end"
 )
 
 // Status is how a task, or an item of its loop, ended on a host. The words are Ansible's.
@@ -75,6 +78,7 @@ type Event struct {
 	Batch     int      `json:"batch,omitempty"`
 	Batches   int      `json:"batches,omitempty"`
 	Canary    bool     `json:"canary,omitempty"`
+	Confirm   float64  `json:"confirm,omitempty"` // of a BatchStart: for how many seconds its hosts wait to be confirmed
 
 	Status  Status         `json:"status,omitempty"`
 	Label   any            `json:"item,omitempty"`   // a loop item's label

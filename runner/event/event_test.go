@@ -30,7 +30,11 @@ func aRun() []Event {
 		{Kind: HostDone, Host: "h1", Status: OK, Result: map[string]any{"gates": 1}, Table: &Table{Head: []string{"GATE", "FOUND", "TO DO"},
 			Rows: [][]string{{"G-1", "a text of so many words that it is broken between two of them", "go"}, {"G-22", "ü", ""}}}},
 		{Kind: Warning, Message: "odd"},
+		{Kind: ConfirmStart, Hosts: []string{"h1", "h2"}},
+		{Kind: ConfirmHost, Host: "h1", Status: OK, Message: "confirmed"},
+		{Kind: ConfirmHost, Host: "h2", Status: Unreachable, Message: "cannot confirm"},
 		{Kind: UndoStart, Hosts: []string{"h1"}},
+		{Kind: UndoWait, Host: "h1", Message: "up to 1m"},
 		{Kind: UndoHost, Host: "h1", Status: Changed, Message: "2 restored"},
 		{Kind: Recap, Counts: map[string]Counts{"h1": {OK: 3, Changed: 1, Undone: 2}, "h2": {Failed: 1}}},
 		{Kind: RunEnd, Message: "the end"},
@@ -70,7 +74,12 @@ G-22  ü
 ok: [h1]
 [WARNING]: odd
 
+CONFIRM [h1, h2] ***************************************************************
+ok: [h1] confirmed
+unreachable: [h2] cannot confirm
+
 ROLLBACK [h1] ******************************************************************
+waiting: [h1] up to 1m
 changed: [h1] 2 restored
 
 PLAY RECAP *********************************************************************

@@ -60,8 +60,8 @@ func (l *Live) follow(e Event) {
 		if !l.soaks {
 			l.task = e.Task
 		}
-	case UndoStart:
-		l.task = "rollback"
+	case UndoStart, ConfirmStart:
+		l.task = map[Kind]string{UndoStart: "rollback", ConfirmStart: "confirm"}[e.Kind]
 		for _, h := range e.Hosts {
 			l.start(h, e.Time)
 		}
@@ -75,7 +75,7 @@ func (l *Live) follow(e Event) {
 	case Prompt, SoakEnd, Halt:
 		l.soaks = false
 		clear(l.busy) // nothing may be drawn over what the user types
-	case HostDone, UndoHost:
+	case HostDone, UndoHost, ConfirmHost:
 		if !l.soaks {
 			delete(l.busy, e.Host)
 		}

@@ -38,7 +38,7 @@ func (p *Plain) Emit(e Event) {
 		p.startTask(e)
 	case ItemDone, HostDone, Retry, Included:
 		p.result(e)
-	case UndoStart, UndoHost, Commit:
+	case UndoStart, UndoWait, UndoHost, Commit, ConfirmStart, ConfirmHost:
 		p.undo(e)
 	case Connect:
 		p.line(1, "", "[%s] %s", e.Host, e.Message)
@@ -93,8 +93,12 @@ func (p *Plain) undo(e Event) {
 	switch e.Kind {
 	case UndoStart:
 		p.headline(rollbackTitle(e))
-	case UndoHost:
-		colour := yellow
+	case ConfirmStart:
+		p.headline("CONFIRM", strings.Join(e.Hosts, ", "))
+	case UndoWait:
+		p.line(0, cyan, "waiting: [%s] %s", e.Host, e.Message)
+	case UndoHost, ConfirmHost:
+		colour := map[Kind]string{UndoHost: yellow, ConfirmHost: green}[e.Kind]
 		if e.Status == Failed || e.Status == Unreachable {
 			colour = red
 		}

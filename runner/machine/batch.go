@@ -1,7 +1,14 @@
 package machine
 
-// finishBatch ends the batch: what failed is undone as the play chose, what passed is committed.
+// finishBatch ends the batch: what passed is confirmed, what failed is undone as the play chose, and what passed is committed.
 func (m *Machine) finishBatch() []Output {
+	if hosts := m.unconfirmed(); len(hosts) > 0 {
+		m.asking = map[string]bool{}
+		for _, h := range hosts {
+			m.asking[h] = true
+		}
+		return []Output{Confirm{hosts}}
+	}
 	passed, failed := m.sort()
 	if m.canceled {
 		return m.endPlay()
@@ -52,9 +59,7 @@ func (m *Machine) planUndo(failed []string) {
 	if len(failed) == 0 || m.play.Rollback == None {
 		return
 	}
-	limit := m.limit()
-	whole := m.stop || limit != nil && float64(len(failed))/float64(m.sizes[m.batch]) > *limit/100
-	if m.play.Rollback == Host || !whole {
+	if !m.wholeBack(len(failed)) {
 		m.undos = [][]string{failed}
 		return
 	}
@@ -63,6 +68,52 @@ func (m *Machine) planUndo(failed []string) {
 	for i := m.batch - 1; i >= 0 && m.play.Rollback == All; i-- {
 		m.undos = append(m.undos, m.batches[i])
 	}
+}
+
+// wholeBack tells whether the batch goes back as a whole after so many failures, and with it the play that wants it so.
+func (m *Machine) wholeBack(failed int) bool {
+	if failed == 0 || m.play.Rollback != Batch && m.play.Rollback != All {
+		return false
+	}
+	limit := m.limit()
+	return m.stop || m.overBudget() || limit != nil && float64(failed)/float64(m.sizes[m.batch]) > *limit/100
+}
+
+// unconfirmed are the hosts that have to be told that what they did stays, once a batch: none when they are taken back anyway, because others have failed.
+func (m *Machine) unconfirmed() []string {
+	if !m.play.Confirm || m.canceled || m.asked {
+		return nil
+	}
+	m.asked = true
+	var hosts []string
+	for _, c := range m.hosts() {
+		if !c.unreachable && !c.failed {
+			hosts = append(hosts, c.host)
+		}
+	}
+	if failed := len(m.cursors) - len(hosts); m.wholeBack(failed) {
+		return nil
+	}
+	return hosts
+}
+
+// confirmed takes a host's answer. With the last one the batch ends; a host that could not be told has failed, and ends the play as a gate does.
+func (m *Machine) confirmed(in Confirmed) []Output {
+	c := m.cursors[in.Host]
+	if c == nil || !m.asking[in.Host] {
+		return nil
+	}
+	delete(m.asking, in.Host)
+	c.failed, c.unreachable = in.Outcome == Failed, in.Outcome == Unreachable
+	m.unheard = m.unheard || in.Outcome != OK
+	if len(m.asking) > 0 {
+		return nil
+	}
+	var out []Output
+	if m.unheard {
+		out = m.halt(Unconfirmed)
+	}
+	return append(out, m.finishBatch()...)
 }
 
 // commit ends the undo of hosts that passed; with scope all that waits for the end of the play.

@@ -6,6 +6,7 @@ type Cause string
 // The causes of a Halt.
 const (
 	GateFailed   Cause = "gate"           // a gate did not hold
+	Unconfirmed  Cause = "confirm"        // a host could not be told that it stays as it is, or has gone back by itself
 	CanaryFailed Cause = "canary"         // a host of a canary batch failed or was lost
 	BudgetSpent  Cause = "failure_budget" // more hosts have failed than the play allows
 )

@@ -13,8 +13,8 @@
 //	                                   │  task, hosts                 │
 //	                                   └──────────────▶ (the caller carries it out)
 //
-//	batch passed:  Commit, then StartBatch of the next, at last EndPlay
-//	batch failed:  Halt when a gate, a canary or the budget is why, Undo (scope host, batch or all), Undone (every host), EndPlay
+//	batch passed:  Confirm and Confirmed (every host) if the play wants that, Commit, then StartBatch of the next, at last EndPlay
+//	batch failed:  Halt when a gate, a confirmation, a canary or the budget is why, Undo (scope host, batch or all), Undone (every host), EndPlay
 //	in a batch:    facts, Before, sections and handlers, After, and then in rounds: Soak ─▶ Soaked ─▶ the soak gates; Soaked.Over ends them
 //
 // Rules:
@@ -25,6 +25,8 @@
 //     neither it nor a budget is set) end the batch at once, and it is undone; fewer undo the failed hosts alone.
 //   - A gate that fails is a failure of the batch and ends the play, whatever the limits allow. A host that is lost ahead of the
 //     batch has failed no gate; after it, it has.
+//   - What has to be confirmed is when the last gate has held, unless the batch is taken back anyway. A host that could not be is
+//     a gate that fails.
 //   - Canaries come in batches of their own; one that fails ends the play. No batch has two hosts of one group of Spread. The sizes
 //     of serial bound every batch.
 //   - FailureBudget counts over the whole play: hosts that failed or were lost, in earlier plays too, and absent ones. With a budget

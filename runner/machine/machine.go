@@ -22,6 +22,8 @@ type Machine struct {
 	running  *Run               // the task being carried out
 	answers  map[string]Done
 	included []insertion
+	asking   map[string]bool // hosts whose Confirmed is awaited
+	asked    bool            // Confirm was sent for the running batch, or need not be
 	undoing  map[string]bool // hosts whose Undone is awaited
 	undos    [][]string      // undos still to be sent, each after the one before has ended
 
@@ -30,6 +32,7 @@ type Machine struct {
 	breakRun            bool     // no further play
 	fatalEnd            bool     // any_errors_fatal or max_fail_percentage ended it
 	endBatch            bool
+	unheard             bool // a host was not confirmed
 	unanswered          bool // the host that was to answer a gate for all was lost
 	halted              bool // Halt was sent
 	canceled            bool
@@ -90,6 +93,8 @@ func (m *Machine) Step(in Input) []Output {
 		m.clearErrors()
 	case Soaked:
 		return m.soaked(in)
+	case Confirmed:
+		return m.confirmed(in)
 	case Undone:
 		return m.undone(in.Host)
 	case Cancel:
@@ -129,7 +134,7 @@ func (m *Machine) nextBatch() []Output {
 		return m.endPlay()
 	}
 	hosts := m.batches[m.batch]
-	m.cursors = map[string]*cursor{}
+	m.cursors, m.asked = map[string]*cursor{}, false
 	for _, h := range hosts {
 		m.cursors[h] = &cursor{host: h, notified: map[int]bool{}}
 	}

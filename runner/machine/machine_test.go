@@ -105,6 +105,8 @@ func (s *script) readPlay(words []string) {
 				host, group, _ := strings.Cut(of, ":")
 				s.play.Spread[host] = group
 			}
+		case "confirm":
+			s.play.Confirm = true
 		case "failure_budget":
 			s.play.FailureBudget = v
 		case "absent":
@@ -192,6 +194,10 @@ func (s *script) step(t *testing.T, in string) []string {
 		outs = s.machine.Step(Included{strings.Split(words[1], ","), s.byName["include"].Main})
 	case "soaked":
 		outs = s.machine.Step(Soaked{Over: len(words) > 1 && words[1] == "over"})
+	case "confirmed":
+		for _, h := range strings.Split(words[1], ",") {
+			outs = append(outs, s.machine.Step(Confirmed{h, readDone(h, append(words[2:], "ok")).Outcome})...)
+		}
 	case "undone":
 		for _, h := range strings.Split(words[1], ",") {
 			outs = append(outs, s.machine.Step(Undone{h})...)
@@ -237,6 +243,8 @@ func show(o Output) string {
 			word = "handler"
 		}
 		return fmt.Sprintf("%s %s on %s", word, o.Node.Name, strings.Join(o.Hosts, ","))
+	case Confirm:
+		return "confirm " + strings.Join(o.Hosts, ",")
 	case Undo:
 		return "undo " + strings.Join(o.Hosts, ",")
 	case Commit:

@@ -60,6 +60,7 @@ type Play struct {
 	AnyErrorsFatal    bool
 	ForceHandlers     bool
 	Rollback          Scope
+	Confirm           bool // hosts go back by themselves unless they are told at the end of their batch that it stays
 	// Facts come first in every batch, for what the gates need to know; then Before. After and Soak follow the sections.
 	Facts               []*Node
 	Before, After, Soak []*Node // gates

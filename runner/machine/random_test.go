@@ -43,6 +43,7 @@ type world struct {
 	notified  map[string]map[int]bool // handlers that a host has to run in its batch
 	undos     [][]string
 	committed []string
+	confirmed map[string]bool
 	batches   [][]string
 	bad       map[string]bool // hosts that failed, were lost, are gone or absent
 	began     bool            // a task that changes something has run in this batch
@@ -54,7 +55,7 @@ type world struct {
 
 func newWorld(t *rapid.T) *world {
 	n := rapid.IntRange(1, 12).Draw(t, "hosts")
-	w := &world{ran: map[string]map[*Node]int{}, bad: map[string]bool{}}
+	w := &world{ran: map[string]map[*Node]int{}, bad: map[string]bool{}, confirmed: map[string]bool{}}
 	for i := range n {
 		w.play.Hosts = append(w.play.Hosts, fmt.Sprintf("h%d", i))
 	}
@@ -63,6 +64,7 @@ func newWorld(t *rapid.T) *world {
 	w.play.Rollback = rapid.SampledFrom([]Scope{None, Host, Batch, All}).Draw(t, "rollback")
 	w.play.AnyErrorsFatal = rapid.IntRange(0, 3).Draw(t, "any_errors_fatal") == 0
 	w.play.ForceHandlers = rapid.IntRange(0, 3).Draw(t, "force_handlers") == 0
+	w.play.Confirm = rapid.Bool().Draw(t, "confirm")
 	w.play.Sections = [][]*Node{randomNodes(t, 2), randomNodes(t, 1)}
 	w.play.Handlers = []*Node{{Name: "H0"}, {Name: "H1"}}
 	w.play.Facts = []*Node{{Name: "facts"}}
@@ -147,6 +149,8 @@ func (w *world) obey(t *rapid.T, out Output) (next []Output) {
 		return w.run(t, o)
 	case Soak:
 		return w.soak(t, o)
+	case Confirm:
+		return w.confirm(t, o)
 	case Halt:
 		w.halts = append(w.halts, o)
 	case Undo:
@@ -275,6 +279,26 @@ func (w *world) soak(t *rapid.T, o Soak) []Output {
 	return w.m.Step(Soaked{Over: o.Round > rapid.IntRange(1, 3).Draw(t, "rounds")})
 }
 
+// confirm checks that no host is asked for that has failed, or twice, and has some fail.
+func (w *world) confirm(t *rapid.T, o Confirm) (next []Output) {
+	if !w.play.Confirm || len(o.Hosts) == 0 {
+		t.Fatalf("confirm %v of a play that says confirm=%v", o.Hosts, w.play.Confirm)
+	}
+	for _, h := range o.Hosts {
+		if w.bad[h] || w.confirmed[h] {
+			t.Fatalf("%s is to be confirmed; failed %v, confirmed already %v", h, w.bad[h], w.confirmed[h])
+		}
+		in := Confirmed{Host: h, Outcome: Outcome(rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 1, 2}).Draw(t, "confirmed"))}
+		w.confirmed[h] = in.Outcome == OK
+		if in.Outcome != OK {
+			w.bad[h], w.broken = true, true
+		}
+		next = append(next, w.m.Step(in)...)
+	}
+	w.learn()
+	return next
+}
+
 func (w *world) check(t *rapid.T) {
 	if w.end == nil {
 		t.Fatal("no EndPlay")
@@ -323,6 +347,8 @@ func (w *world) checkScope(t *rapid.T, seen []string) {
 	for _, h := range seen {
 		failed, back, stays := slices.Contains(bad, h), slices.Contains(undone, h), slices.Contains(w.committed, h)
 		switch {
+		case stays && w.play.Confirm && !w.confirmed[h]:
+			t.Fatalf("%s was committed and not confirmed", h)
 		case back && stays:
 			t.Fatalf("%s was committed and undone", h)
 		case failed && !back && w.play.Rollback != None:

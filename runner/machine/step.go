@@ -1,9 +1,9 @@
 package machine
 
-// Input is something that happened: Begin, Done, Included, EndBatch, EndPlayEarly, ClearErrors, Soaked, Undone, Cancel.
+// Input is something that happened: Begin, Done, Included, EndBatch, EndPlayEarly, ClearErrors, Soaked, Confirmed, Undone, Cancel.
 type Input interface{ input() }
 
-// Output is something to be carried out: StartBatch, Run, Soak, Halt, Undo, Commit, EndPlay.
+// Output is something to be carried out: StartBatch, Run, Soak, Confirm, Halt, Undo, Commit, EndPlay.
 type Output interface{ output() }
 
 // Outcome is how a task ended on a host, as far as deciding is concerned.
@@ -42,6 +42,11 @@ type (
 	ClearErrors struct{}
 	// Soaked answers a Soak: the next round may begin, or the soak time is Over.
 	Soaked struct{ Over bool }
+	// Confirmed is a host's answer to a Confirm. Any other Outcome than OK is a failure of the host, which may have gone back by itself.
+	Confirmed struct {
+		Host    string
+		Outcome Outcome
+	}
 	// Undone is a host's answer to an Undo.
 	Undone struct{ Host string }
 	// Cancel stops the play after the running task, undoing nothing.
@@ -71,6 +76,8 @@ type (
 		Round int // from 1
 		Hosts []string
 	}
+	// Confirm wants hosts told that what they did stays, over connections that are new, and a Confirmed from each.
+	Confirm struct{ Hosts []string }
 	// Halt says why there is no further batch, before what follows from that. Failed of all Hosts count against the Budget.
 	Halt struct {
 		Cause         Cause
@@ -98,12 +105,14 @@ func (EndBatch) input()     {}
 func (EndPlayEarly) input() {}
 func (ClearErrors) input()  {}
 func (Soaked) input()       {}
+func (Confirmed) input()    {}
 func (Undone) input()       {}
 func (Cancel) input()       {}
 
 func (StartBatch) output() {}
 func (Run) output()        {}
 func (Soak) output()       {}
+func (Confirm) output()    {}
 func (Halt) output()       {}
 func (Undo) output()       {}
 func (Commit) output()     {}

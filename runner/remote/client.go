@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/calroll/calroll/tasks"
@@ -23,6 +24,10 @@ type Client struct {
 
 	patience time.Duration // how long Close waits for the alteration in hand
 	token    int64         // given by Begin
+
+	armed atomic.Bool        // something was altered that waits to be confirmed
+	pace  chan time.Duration // how long the host waits to be confirmed while it hears nothing
+	paced atomic.Int64       // what pace was told last
 
 	done   chan struct{} // closed when the link is over and every call has its answer
 	closed sync.Once
@@ -73,7 +78,7 @@ const pingEvery = 30 * time.Second
 
 // newClient reads Hello and takes the stream over.
 func newClient(name string, l link, in *frameReader) (*Client, error) {
-	c := &Client{name: name, link: l, in: in, out: &frameWriter{w: l}, patience: closePatience, done: make(chan struct{}), calls: map[uint64]*pendingCall{}}
+	c := &Client{name: name, link: l, in: in, out: &frameWriter{w: l}, patience: closePatience, pace: make(chan time.Duration, 8), done: make(chan struct{}), calls: map[uint64]*pendingCall{}}
 	c.up = &uploader{c: c}
 	kind, payload, err := in.read()
 	if err != nil {
@@ -133,6 +138,9 @@ type Sent struct {
 // Wait of all earlier ones has returned, so each Sent must be waited for. The error is a *tasks.Error; after one of kind
 // Unreachable the client is of no further use.
 func (c *Client) Send(t Task) (*Sent, error) {
+	if t.Confirm != nil {
+		c.speakFor(t.Confirm.Within)
+	}
 	m := taskCall{Task: t}
 	m.Items = make([]Item, len(t.Items))
 	for i, it := range t.Items {
@@ -380,6 +388,9 @@ func (c *Client) takeAnswer(payload []byte) error {
 	if call == nil {
 		return fmt.Errorf("it answered call %d, which does not wait for that", a.ID)
 	}
+	if a.Armed {
+		c.armed.Store(true)
+	}
 	call.answers = append(call.answers, a)
 	call.tell()
 	if a.Last {
@@ -406,6 +417,8 @@ func (c *Client) ping() {
 		select {
 		case <-c.done:
 			return
+		case within := <-c.pace:
+			t.Reset(min(max(within/4, minListen), pingEvery))
 		case <-t.C:
 			if now := c.out.frames.Load(); now != sent {
 				sent = now
@@ -416,6 +429,31 @@ func (c *Client) ping() {
 		}
 	}
 }
+
+// speakFor has the helper hear something at least twice within so long.
+func (c *Client) speakFor(within time.Duration) {
+	if c.paced.Swap(int64(within)) == int64(within) {
+		return
+	}
+	select {
+	case c.pace <- within:
+	case <-c.done:
+	}
+}
+
+// awaits notes that the run waits to be confirmed on the host.
+func (c *Client) awaits(within time.Duration) {
+	if within > 0 {
+		c.armed.Store(true)
+		c.speakFor(within)
+	}
+}
+
+// Armed tells whether the run has altered something there as this identity that waits to be confirmed.
+func (c *Client) Armed() bool { return c.armed.Load() }
+
+// Confirmed notes that it was confirmed, by another client.
+func (c *Client) Confirmed() { c.armed.Store(false) }
 
 // Reset lets the helper take tasks again after a failure canceled those that were sent ahead. It needs no answer. A task that
 // is sent when all earlier ones have answered needs none.

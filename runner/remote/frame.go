@@ -15,19 +15,20 @@ import (
 
 // The types of frames. Upper case goes to the helper, lower case comes from it.
 const (
-	frameTask   = 'T' // task
-	frameBlob   = 'B' // chunk: an answer to frameNeed
-	frameBegin  = 'G' // begin
-	frameUndo   = 'U' // undo
-	frameCommit = 'K' // commit
-	frameRuns   = 'L' // call
-	frameLock   = 'O' // call: how things stand with the host's lock
-	frameUnlock = 'V' // unlockCall
-	frameReset  = 'R' // no payload, no answer
-	frameCancel = 'C' // cancel; the canceled call answers
-	framePing   = 'P' // no payload; answered by framePong
-	frameBye    = 'X' // no payload, no answer: the helper gives the host back and ends
-	frameLeave  = 'Y' // no payload, no answer: the helper ends, and its controller comes back
+	frameTask    = 'T' // task
+	frameBlob    = 'B' // chunk: an answer to frameNeed
+	frameBegin   = 'G' // begin
+	frameUndo    = 'U' // undo
+	frameCommit  = 'K' // commit
+	frameConfirm = 'F' // beginCall: what the run did stays
+	frameRuns    = 'L' // call
+	frameLock    = 'O' // call: how things stand with the host's lock
+	frameUnlock  = 'V' // unlockCall
+	frameReset   = 'R' // no payload, no answer
+	frameCancel  = 'C' // cancel; the canceled call answers
+	framePing    = 'P' // no payload; answered by framePong
+	frameBye     = 'X' // no payload, no answer: the helper gives the host back and ends
+	frameLeave   = 'Y' // no payload, no answer: the helper ends, and its controller comes back
 
 	frameHello  = 'h' // Hello
 	frameAnswer = 'a' // answer
@@ -52,7 +53,7 @@ func frameLimit(kind byte) (int, error) {
 		return chunkLimit, nil
 	case frameReset, framePing, frameBye, frameLeave, framePong:
 		return 0, nil
-	case frameTask, frameBegin, frameUndo, frameCommit, frameRuns, frameLock, frameUnlock, frameCancel, frameHello, frameAnswer, frameNeed:
+	case frameTask, frameBegin, frameUndo, frameCommit, frameConfirm, frameRuns, frameLock, frameUnlock, frameCancel, frameHello, frameAnswer, frameNeed:
 		return messageLimit, nil
 	}
 	return 0, fmt.Errorf("there is no frame of type %q", kind)

@@ -29,6 +29,11 @@ func Main(args []string, o ServeOptions) int {
 		return 0
 	case len(args) == 2 && args[0] == "--marker":
 		o.Marker = args[1]
+	case len(args) == 2 && args[0] == watchFlag:
+		if err := watch(args[1], o); err != nil {
+			return 1 // nobody is there to be told
+		}
+		return 0
 	default:
 		fmt.Fprintln(os.Stderr, "calroll starts this program on its hosts; there is nothing to do with it by hand")
 		return 2

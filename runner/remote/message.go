@@ -10,7 +10,7 @@ import (
 )
 
 // Protocol is the version of the messages. Both ends must have the same.
-const Protocol = 2
+const Protocol = 3
 
 // InlineLimit is the size in bytes up to which a blob travels with its task instead of being asked for.
 const InlineLimit = 16 << 10
@@ -45,6 +45,8 @@ type Task struct {
 	As      string `json:"as,omitempty"`      // as whom a module on the controller reads files of its host; "" is the login user
 	Handler bool   `json:"handler,omitempty"` // a handler's work is a refresh: undo fires it again instead of undoing it
 
+	// Confirm has the host go back by itself when what is altered is not confirmed in time; nil does not.
+	Confirm *Confirm `json:"confirm,omitempty"`
 	// Undo are the steps that take back what a command alters.
 	Undo []tasks.Invocation `json:"undo,omitempty"`
 	Env  map[string]string  `json:"env,omitempty"`
@@ -92,7 +94,8 @@ type answer struct {
 	Item   int             `json:"item,omitempty"`
 	Last   bool            `json:"last,omitempty"`
 	Result *tasks.Result   `json:"result,omitempty"`
-	Err    *tasks.Error    `json:"err,omitempty"` // of the call as a whole: the items that have not answered did not run
+	Armed  bool            `json:"armed,omitempty"` // something was altered that waits to be confirmed
+	Err    *tasks.Error    `json:"err,omitempty"`   // of the call as a whole: the items that have not answered did not run
 	Value  json.RawMessage `json:"value,omitempty"`
 }
 

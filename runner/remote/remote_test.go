@@ -74,11 +74,12 @@ func (m *put) Run(ctx context.Context, sys *tasks.Sys) (tasks.Result, error) {
 }
 
 type run struct {
-	Argv []string `arg:"argv,required" doc:"program and arguments"`
+	Argv   []string `arg:"argv,required" doc:"program and arguments"`
+	Alters bool     `arg:"alters" doc:"whether it alters something"`
 }
 
 func (m *run) Run(ctx context.Context, sys *tasks.Sys) (tasks.Result, error) {
-	out, err := sys.Exec(ctx, tasks.Cmd{Argv: m.Argv})
+	out, err := sys.Exec(ctx, tasks.Cmd{Argv: m.Argv, Alters: m.Alters})
 	r := tasks.Result{Failed: out.Code != 0}
 	r.Set("rc", out.Code)
 	r.Set("stdout", string(out.Stdout))

@@ -23,6 +23,14 @@ type beginCall struct {
 	Run    string         `json:"run"`
 	Holder journal.Holder `json:"holder"`
 	Dead   int64          `json:"dead,omitempty"` // the token of a holder whose process is known to have ended
+	// Returns is that of the holder.
+	Returns bool `json:"returns,omitempty"`
+}
+
+// beginAnswer is the answer to a beginCall.
+type beginAnswer struct {
+	Token  int64         `json:"token"`
+	Within time.Duration `json:"within,omitempty"` // the run waits to be confirmed; see Confirm
 }
 
 type undoCall struct {
@@ -51,7 +59,13 @@ type UndoOptions struct {
 // given, 0 before; see Token.
 func (c *Client) Begin(ctx context.Context, run string, h journal.Holder) error {
 	begin := func(dead int64) error {
-		return c.ask(ctx, frameBegin, func(id call) any { return beginCall{id, run, h, dead} }, &c.token)
+		var b beginAnswer
+		err := c.ask(ctx, frameBegin, func(id call) any { return beginCall{id, run, h, dead, h.Returns} }, &b)
+		if err == nil {
+			c.token = b.Token
+			c.awaits(b.Within)
+		}
+		return err
 	}
 	err := begin(0)
 	if tasks.KindOf(err) != tasks.Refused {
@@ -118,6 +132,12 @@ func (c *Client) Commit(ctx context.Context, run string, h journal.Holder) error
 	return c.ask(ctx, frameCommit, func(id call) any { return beginCall{call: id, Run: run, Holder: h} }, nil)
 }
 
+// Confirm says that what the run did on the host stays: it does not go back by itself any more. The error is Refused when it has done so already. It is
+// for a client of its own, over a new connection: one that is there works on when no other can be made.
+func (c *Client) Confirm(ctx context.Context, run string, h journal.Holder) error {
+	return c.ask(ctx, frameConfirm, func(id call) any { return beginCall{call: id, Run: run, Holder: h} }, nil)
+}
+
 // Runs lists the runs that the host has a journal of, made as this identity.
 func (c *Client) Runs(ctx context.Context) ([]journal.Run, error) {
 	var runs []journal.Run
@@ -159,30 +179,37 @@ func (b *book) current() error {
 	return b.journal.Current()
 }
 
-func (s *server) recorder() tasks.Recorder {
+func (s *server) recorder(t taskCall) tasks.Recorder {
 	switch {
 	case s.book.journal == nil:
 		return nil // a task that would alter something is refused
+	case t.Confirm != nil:
+		return armed{s.book.journal, s, *t.Confirm}
 	case s.o.keep != nil:
 		return s.o.keep(s.book.journal)
 	}
 	return s.book.journal
 }
 
-func (s *server) begin(ctx context.Context, payload []byte) (token int64, err error) {
+func (s *server) begin(ctx context.Context, payload []byte) (got beginAnswer, err error) {
 	var b beginCall
 	if err := json.Unmarshal(payload, &b); err != nil {
-		return 0, fmt.Errorf("%w: %w", errProtocol, err)
+		return got, fmt.Errorf("%w: %w", errProtocol, err)
 	}
 	s.closeBook(false)
 	if err := s.openBook(ctx, b); err != nil {
-		return 0, beginError(err)
+		return got, beginError(err)
 	}
-	return s.book.journal.Token(), nil
+	got.Token = s.book.journal.Token()
+	if got.Within, err = s.watchedOver(ctx, b.Run); err != nil {
+		err = beginError(err)
+	}
+	return got, err
 }
 
 // openBook takes the host for a run until the session ends.
 func (s *server) openBook(ctx context.Context, b beginCall) error {
+	b.Holder.Returns = b.Returns
 	j, err := journal.Open(s.o.StateDir, b.Run, b.Holder)
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ func Serve(ctx context.Context, rw io.ReadWriter, o ServeOptions) error {
 		}
 		o.StateDir = dir
 	}
-	s := &server{o: o, in: newFrameReader(rw), out: &frameWriter{w: rw}, queue: make(chan work, WindowLimit), canceled: map[uint64]bool{}}
+	s := &server{o: o, in: newFrameReader(rw), out: &frameWriter{w: rw}, queue: make(chan work, WindowLimit), faster: make(chan time.Duration, 8), canceled: map[uint64]bool{}}
 	s.ctx, s.stop = context.WithCancelCause(ctx)
 	defer s.stop(nil)
 	s.spool = newSpool(spoolFolders(os.Getuid())...)
@@ -84,8 +84,10 @@ type server struct {
 	book  book                    // the worker's
 	fails bool                    // a task failed, so those sent ahead do not run; the worker's
 
-	frames   atomic.Int64 // that have come
-	farewell atomic.Bool  // the controller has said that it is done
+	frames   atomic.Int64       // that have come
+	farewell atomic.Bool        // the controller has said that it is done
+	armed    atomic.Bool        // the task in hand has altered something that waits to be confirmed
+	faster   chan time.Duration // how often it has to be noted that the controller was heard
 
 	mu       sync.Mutex // guards what follows
 	current  uint64     // the call in hand
@@ -177,6 +179,8 @@ func (s *server) listen() {
 		}
 		select {
 		case <-tick.C:
+		case every = <-s.faster:
+			tick.Reset(every)
 		case <-s.ctx.Done():
 			return
 		}
@@ -202,7 +206,7 @@ func (s *server) noteHeard() {
 // take handles a frame at once or puts it into the queue.
 func (s *server) take(kind byte, payload []byte) error {
 	switch kind {
-	case frameTask, frameBegin, frameUndo, frameCommit, frameRuns, frameLock, frameUnlock, frameReset:
+	case frameTask, frameBegin, frameUndo, frameCommit, frameConfirm, frameRuns, frameLock, frameUnlock, frameReset:
 		select {
 		case s.queue <- work{kind, payload}:
 			return nil
@@ -280,6 +284,8 @@ func (s *server) do(w work) error {
 		return s.reply(c, func() (any, error) { return s.undo(ctx, w.payload) })
 	case frameCommit:
 		return s.reply(c, func() (any, error) { return nil, s.commit(ctx, w.payload) })
+	case frameConfirm:
+		return s.reply(c, func() (any, error) { return nil, s.confirm(ctx, w.payload) })
 	case frameLock:
 		return s.reply(c, func() (any, error) { return journal.LockOf(s.o.StateDir) })
 	case frameUnlock:

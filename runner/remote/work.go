@@ -57,7 +57,7 @@ func (s *server) items(ctx context.Context, t taskCall, makeModule func() tasks.
 	for i := range t.Items {
 		r := s.item(ctx, t, makeModule(), natural(t.Items[i].Args))
 		s.fails = s.fails || !t.GoOn && (r.Failed || ctx.Err() != nil)
-		a := answer{ID: t.ID, Item: i, Last: i == len(t.Items)-1, Result: &r}
+		a := answer{ID: t.ID, Item: i, Last: i == len(t.Items)-1, Result: &r, Armed: s.armed.Swap(false)}
 		if stop := r.Failed && t.FirstFailureEnds || ctx.Err() != nil; stop && !a.Last || r.Kind == tasks.Canceled {
 			a.Last, a.Err = true, wireError(s.whyNot(ctx))
 		}
@@ -104,7 +104,7 @@ func (s *server) item(ctx context.Context, t taskCall, blank tasks.Module, args 
 }
 
 func (s *server) sysOptions(t taskCall, args map[string]any) tasks.Options {
-	o := tasks.Options{Recorder: s.recorder(), Task: t.Number, For: t.For, Check: t.Check, Diff: t.Diff, Env: t.Env, Undo: t.Undo,
+	o := tasks.Options{Recorder: s.recorder(t), Task: t.Number, For: t.For, Check: t.Check, Diff: t.Diff, Env: t.Env, Undo: t.Undo,
 		Blobs: blobs{s, t.ID}, Scratch: s.o.Scratch, Dial: s.o.Dial, HostFile: s.o.HostFile, As: t.As, Step: s.o.step}
 	if t.Handler {
 		o.Handler = &tasks.Invocation{Module: t.Module, Args: args, Env: t.Env}

@@ -23,6 +23,10 @@ type Line struct {
 	Batch int   `json:"batch,omitempty"` // from 1
 	Since int64 `json:"since,omitempty"`
 
+	// Awaits: hosts that go back by themselves, to before task Since, unless they are confirmed. Confirmed: these are.
+	Awaits    []string `json:"awaits,omitempty"`
+	Confirmed []string `json:"confirmed,omitempty"`
+
 	// Passed: the batch of these hosts is over, and what they did is committed.
 	Passed []string `json:"passed,omitempty"`
 
@@ -111,6 +115,8 @@ type Record struct {
 	Answers map[Place]Answer
 	Passed  map[HostOf]bool // hosts whose batch is over
 	LastNo  int64           // the highest number of a task
+	// Unconfirmed are hosts that may have gone back by themselves, to before this task.
+	Unconfirmed map[string]int64
 }
 
 // HostOf names a host in a play of a run.
@@ -154,7 +160,7 @@ func (s *Store) Record(id string) (*Record, error) {
 }
 
 func newRecord() *Record {
-	return &Record{Orders: map[int][]string{}, Batches: map[Batch]int64{}, Answers: map[Place]Answer{}, Passed: map[HostOf]bool{}}
+	return &Record{Orders: map[int][]string{}, Batches: map[Batch]int64{}, Answers: map[Place]Answer{}, Passed: map[HostOf]bool{}, Unconfirmed: map[string]int64{}}
 }
 
 // Knows tells that a host has had a place in a play of the run.
@@ -176,13 +182,21 @@ type recording struct {
 func newRecording() *recording { return &recording{newRecord(), map[HostOf]bool{}} }
 
 func (r *recording) add(l Line) {
+	for _, h := range l.Awaits {
+		if since, ok := r.Unconfirmed[h]; !ok || l.Since < since {
+			r.Unconfirmed[h] = l.Since
+		}
+	}
+	for _, h := range slices.Concat(l.Confirmed, l.Passed) {
+		delete(r.Unconfirmed, h)
+	}
 	switch {
 	case l.Resumed:
 		clear(r.out)
 	case l.Order != nil:
 		r.Orders[l.Play] = l.Order
 	case l.Undone != nil:
-		r.undone(l.Undone, l.Since)
+		r.TakenBack(l.Undone, l.Since)
 	case l.Passed != nil:
 		for _, h := range l.Passed {
 			r.Passed[HostOf{l.Play, h}] = true
@@ -214,7 +228,13 @@ func (r *recording) answer(l Line) {
 	r.Answers[p] = *l.Answer
 }
 
-func (r *recording) undone(hosts []string, since int64) {
+// TakenBack takes in that what hosts did from task since on was undone.
+func (r *Record) TakenBack(hosts []string, since int64) {
+	for _, h := range hosts {
+		if r.Unconfirmed[h] >= since {
+			delete(r.Unconfirmed, h)
+		}
+	}
 	for h := range r.Passed {
 		if slices.Contains(hosts, h.Host) {
 			delete(r.Passed, h)

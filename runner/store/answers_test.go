@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -109,5 +110,28 @@ func TestRecordOfAKilledRun(t *testing.T) {
 	}
 	if st, err := os.Stat(file); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("the record must be its owner's alone: %v %v", st.Mode(), err)
+	}
+}
+
+// TestWhoMayHaveGoneBack: hosts that wait to be confirmed, from their oldest task on.
+func TestWhoMayHaveGoneBack(t *testing.T) {
+	awaits := func(since int64, hosts ...string) Line { return Line{Batch: 1, Since: since, Awaits: hosts} }
+	for name, c := range map[string]struct {
+		lines []Line
+		want  map[string]int64
+	}{
+		"waits":              {[]Line{awaits(3, "a", "b")}, map[string]int64{"a": 3, "b": 3}},
+		"waits since before": {[]Line{awaits(3, "a"), awaits(5, "a")}, map[string]int64{"a": 3}},
+		"confirmed":          {[]Line{awaits(3, "a", "b"), {Confirmed: []string{"a"}}}, map[string]int64{"b": 3}},
+		"passed":             {[]Line{awaits(3, "a"), {Passed: []string{"a"}}}, nil},
+		"taken back":         {[]Line{awaits(3, "a", "b"), {Undone: []string{"a"}, Since: 3}}, map[string]int64{"b": 3}},
+		"taken back in part": {[]Line{awaits(3, "a"), {Undone: []string{"a"}, Since: 4}}, map[string]int64{"a": 3}},
+		"of a later batch":   {[]Line{{Since: 1, Awaits: []string{"c"}}}, map[string]int64{"c": 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := recordOf(t, c.lines).Unconfirmed; !maps.Equal(got, c.want) {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
 	}
 }

@@ -34,6 +34,7 @@ type Host struct {
 	Last    *Step        `json:"last,omitempty"`    // the last task that it did or failed at
 	Failure *Step        `json:"failure,omitempty"` // the task that it failed at for good, whatever it did afterwards to clean up
 	Undo    string       `json:"undo,omitempty"`    // what was said when it was taken back
+	Confirm float64      `json:"confirm,omitempty"` // the host goes back by itself when it was not confirmed for so many seconds; 0 when it does not, or has
 	Seconds float64      `json:"seconds"`           // spent in tasks
 	Counts  event.Counts `json:"recap"`
 }
@@ -144,8 +145,10 @@ func (h *History) afterTasks(e event.Event) {
 	case event.Commit:
 		for _, name := range e.Hosts {
 			host := h.host(name, e.Time)
-			host.State, host.Since, host.Failure = HostPassed, e.Time, nil
+			host.State, host.Since, host.Failure, host.Confirm = HostPassed, e.Time, nil, 0
 		}
+	case event.ConfirmHost:
+		h.confirmed(e)
 	case event.UndoStart:
 		h.undoing = e.Hosts
 	case event.UndoHost:
@@ -184,7 +187,7 @@ func (h *History) startBatch(e event.Event) {
 	h.batch, h.task = e, nil
 	for _, name := range e.Hosts {
 		host := h.host(name, e.Time)
-		host.State, host.Since, host.Play, host.Batch, host.Batches = HostWorking, e.Time, h.play, e.Batch, e.Batches
+		host.State, host.Since, host.Play, host.Batch, host.Batches, host.Confirm = HostWorking, e.Time, h.play, e.Batch, e.Batches, e.Confirm
 	}
 }
 
@@ -192,7 +195,7 @@ func (h *History) startBatch(e event.Event) {
 func (h *History) settle(now time.Time) {
 	for _, host := range h.Hosts {
 		if host.State == HostWorking {
-			host.State, host.Since = HostPassed, now
+			host.State, host.Since, host.Confirm = HostPassed, now, 0
 		}
 	}
 }
@@ -260,10 +263,30 @@ func (h *History) included(e event.Event) {
 	}
 }
 
+// confirmed takes in that a host was told that it stays as it is, or could not be.
+func (h *History) confirmed(e event.Event) {
+	host := h.host(e.Host, e.Time)
+	if e.Status == event.OK {
+		host.Confirm = 0
+		return
+	}
+	state := HostFailed
+	if e.Status == event.Unreachable {
+		state = HostLost
+	}
+	e.Result = map[string]any{"msg": e.Message}
+	step := &Step{Task: Task{Play: h.play, Name: "confirm", Started: e.Time}, Batch: host.Batch, Batches: host.Batches, Event: e}
+	host.State, host.Since, host.Failure = state, e.Time, step
+	host.Counts.Add(e.Status, false)
+}
+
 // undone takes in that a host was taken back. One that only did something in the place of others stays where it stands when that went well.
 func (h *History) undone(e event.Event) {
 	host := h.host(e.Host, e.Time)
 	host.Undo = e.Message
+	if e.Status == event.OK || e.Status == event.Changed {
+		host.Confirm = 0
+	}
 	switch {
 	case e.Status == event.Failed || e.Status == event.Unreachable:
 		host.State, host.Since = HostHalfDone, e.Time

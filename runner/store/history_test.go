@@ -40,6 +40,8 @@ func script(t *testing.T, text string) []event.Event {
 		case "host":
 			e.Kind, e.Host, e.Status, e.Seconds = event.HostDone, w[1], event.Status(w[2]), 1
 			e.Rescued = len(w) > 3
+		case "confirm":
+			e.Kind, e.Host, e.Status = event.ConfirmHost, w[1], event.Status(w[2])
 		case "commit":
 			e.Kind, e.Hosts = event.Commit, w[1:]
 		case "undo":
@@ -71,6 +73,7 @@ func TestWhereEachHostStands(t *testing.T) {
 		"rescued":                       {begin + "task t2\nhost a failed rescued\ntask r\nhost a ok\ncommit a b\nplay q\n", false, "a passed r, b passed t1, c not reached, d not reached"},
 		"any_errors_fatal":              {begin + "task t2\nhost a failed\nhost b ok\n", false, "a failed t2, b stopped t2, c not reached, d not reached"},
 		"lost":                          {begin + "task t2\nhost a unreachable\nhost b ok\ncommit b\nplay q\nhosts b\n", false, "a lost t2, b not reached t2, c not reached, d not reached"},
+		"not confirmed":                 {begin + "confirm a ok\nconfirm b unreachable\n", false, "a stopped t1, b lost confirm, c not reached, d not reached"},
 		"undone":                        {begin + "task t2\nhost a failed\nhost b ok\nundo a b\nundone a changed\nundone b failed\n", false, "a undone t2, b not undone t2, c not reached, d not reached"},
 		"done in the place of another":  {begin + "commit a b\nundo c\nundone c changed\nundone a changed\n", false, "a not reached t1, b not reached t1, c undone, d not reached"},
 		"all batches committed at last": {begin + "batch 2/2 c d\n", true, "a passed t1, b passed t1, c working, d working"},
@@ -112,5 +115,17 @@ func TestHistoryCountsAndTimes(t *testing.T) {
 	}
 	if t1 := h.Tasks[0]; t1.Seconds != 2 || t1.Slowest != "a" || t1.Outcomes["b"] != event.Changed {
 		t.Errorf("t1 is %+v", t1)
+	}
+}
+
+// TestWhoIsNotConfirmed: a host goes back by itself until it is confirmed, committed or taken back.
+func TestWhoIsNotConfirmed(t *testing.T) {
+	for end, waits := range map[string]bool{"": true, "confirm a ok": false, "confirm a failed": true, "commit a": false, "undo a\nundone a changed": false,
+		"undo a\nundone a unreachable": true, "play q": false} {
+		events := script(t, "run\nplay p\nhosts a\nbatch 1/1 a\ntask t1\nhost a changed\n"+end+"\n")
+		events[3].Confirm = 60
+		if got := Fold(events, nil, true).Host("a").Confirm > 0; got != waits {
+			t.Errorf("after %q it waits: %v", end, got)
+		}
 	}
 }

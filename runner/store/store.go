@@ -256,7 +256,7 @@ func (r *Run) Leave() error { return errors.Join(r.sink.Err(), r.buffer.Flush(),
 func (r *Run) Emit(e event.Event) {
 	r.sink.Emit(e)
 	switch e.Kind {
-	case event.BatchStart, event.TaskStart, event.HostDone, event.UndoStart, event.UndoHost, event.Commit, event.Recap, event.RunEnd:
+	case event.BatchStart, event.TaskStart, event.HostDone, event.UndoStart, event.UndoHost, event.ConfirmHost, event.Commit, event.Recap, event.RunEnd:
 		_ = r.buffer.Flush() // Close reports it: the buffer keeps its first error
 	}
 }

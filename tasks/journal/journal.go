@@ -8,13 +8,16 @@
 //	done    the alteration of a record is complete; only for those that are not one atomic step
 //	undoing an undo begins to restore
 //	undone  a record was undone, with its outcome; synced before the next older one is begun
+//	armed   the host goes back by itself to before a task, unless the run is confirmed in time; see Switch
+//	confirmed, disarmed, fired
+//	        what became of that: it stays, the controller has taken it back, the host begins to go back by itself
 //	commit  the run will not be undone by itself any more; it still can be, by hand, until it is pruned
 //	ended   everything was undone
 //
 // A last line without its end was never finished: it is ignored, and cut off by the next writer. Several processes may write the
 // same run (two connections to one host): they take turns by a lock on the file. A second run is kept out of the host by
 // the lock beside the runs, which names its holder; see Journal.Lock. Its files (gate, lock) are all that a run which alters
-// nothing leaves. Times that decide anything are those of the host's clock since boot, which nobody can set.
+// nothing leaves. The file switch is there while a run waits to be confirmed. Times that decide anything are those of the host's clock since boot, which nobody can set.
 package journal
 
 import (
@@ -59,6 +62,10 @@ type line struct {
 	Before  *tasks.Before `json:"before,omitempty"`
 	Seq     int64         `json:"seq,omitempty"`
 	Outcome tasks.Outcome `json:"outcome,omitempty"`
+	// ByItself says of an undone that the host did it without a controller.
+	ByItself bool          `json:"by_itself,omitempty"`
+	Within   time.Duration `json:"within,omitempty"` // of an armed
+	Since    int64         `json:"since,omitempty"`  // likewise, the number of the first task
 }
 
 const (

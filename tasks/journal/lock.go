@@ -19,6 +19,8 @@ const Expiry = 2 * time.Minute
 const (
 	// lockPatience is how long another helper may take to leave the host by itself, or when it was told to.
 	lockPatience = 15 * time.Second
+	// backPatience is how long the host may take to go back by itself.
+	backPatience = 5 * time.Minute
 	// killPatience is how long one may take that was told to; it kills a command three seconds after asking it to stop.
 	killPatience = 10 * time.Second
 	lockPoll     = 20 * time.Millisecond
@@ -36,6 +38,8 @@ type Holder struct {
 	Token int64 `json:"token,omitempty"`
 	// Lease is the right to the host that the bastions share; nil without such a state, and for hosts that it does not cover.
 	Lease *Lease `json:"lease,omitempty"`
+	// Returns says that the controller comes to take back: it is let in also where the host has gone back by itself meanwhile, and given a new token.
+	Returns bool `json:"-"`
 }
 
 // Lease is a right that somebody else than the host gives. Of two of one issuer only the newer one is in force.
@@ -96,8 +100,15 @@ func (j *Journal) Token() int64 {
 	return j.holder.Token
 }
 
-// errBusy says that a helper has to end first.
-var errBusy = errors.New("a helper is at work")
+var (
+	// errBusy says that a helper has to end first.
+	errBusy = errors.New("a helper is at work")
+	// errGoesBack says that the host goes back by itself, which takes its time.
+	errGoesBack = fmt.Errorf("%w: the host goes back by itself", errBusy)
+)
+
+// Itself is the user of a Holder that is no controller, but the host that goes back by itself.
+const Itself = "the host itself"
 
 // acquire waits until helpers that have to leave have done so. j.mu is held.
 func (j *Journal) acquire(ctx context.Context) error {
@@ -134,7 +145,13 @@ func (j *Journal) try(f *os.File, e *eviction) error {
 	if err != nil {
 		return err
 	}
+	if j.returns(r) {
+		j.holder.Token = 0
+	}
 	if err := j.outdated(r); err != nil {
+		return err
+	}
+	if err := j.unwatched(gate); err != nil {
 		return err
 	}
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -150,6 +167,9 @@ func (j *Journal) try(f *os.File, e *eviction) error {
 // outdated refuses a controller that is older than the newest that was seen here.
 func (j *Journal) outdated(r record) error {
 	h := j.holder
+	if h.Token > 0 && h.Token < r.Token && r.Back != nil && r.Back.Run == j.run && r.Back.Token == h.Token {
+		return refused(wentBack)
+	}
 	if h.Token > 0 && h.Token < r.Token || h.Lease != nil && h.Lease.Revision < r.Leases[h.Lease.Issuer] {
 		detail := "a newer controller has taken the host"
 		if r.Holder != nil {
@@ -179,6 +199,9 @@ func (j *Journal) take(f, gate *os.File, r record) error {
 		h.Token = r.Token + 1
 	}
 	r.Helpers = nil
+	if r.Back != nil && r.Back.Run != j.run {
+		r.Back = nil
+	}
 	if err := r.granted(h).write(f, true); err != nil {
 		return fmt.Errorf("cannot note who holds the host: %w", err)
 	}
@@ -215,6 +238,8 @@ func (j *Journal) join(f, gate *os.File, r record, e *eviction) error {
 	case j.ends(r, gate):
 		e.tell(r.Helpers)
 		return fmt.Errorf("%w whose controller lost the host: %s, process %s", errBusy, r.Holder, pids(r.Helpers))
+	case r.Holder.Run == j.run && r.Holder.User == Itself:
+		return fmt.Errorf("%w (process %s)", errGoesBack, pids(r.Helpers))
 	case r.Holder.Run == j.run:
 		return fmt.Errorf("%w: of %s (process %s)", errBusy, r.Holder, pids(r.Helpers))
 	}

@@ -29,6 +29,7 @@ type record struct {
 	Life    string           `json:"life,omitempty"`   // of the machine, when Holder took the lock
 	Holder  *Holder          `json:"holder,omitempty"` // nil when the lock was given back
 	Helpers []Process        `json:"helpers,omitempty"`
+	Back    *displaced       `json:"back,omitempty"`   // who lost the host because it went back by itself
 	Leases  map[string]int64 `json:"leases,omitempty"` // the newest revision that each issuer of leases has given to a holder
 }
 

@@ -14,7 +14,7 @@ import (
 // what it tells of a run under way is of the moment. Undo steps of commands, which nobody can know before, are told as restored.
 func Preview(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Kinds) (Report, error) {
 	report := Report{Run: run}
-	_, entries, err := read(dir, run)
+	r, entries, err := read(dir, run)
 	if errors.Is(err, fs.ErrNotExist) {
 		return report, nil
 	}
@@ -24,6 +24,7 @@ func Preview(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Ki
 	if o.For != nil {
 		entries = slices.DeleteFunc(entries, func(e Entry) bool { return !slices.Contains(o.For, e.For) })
 	}
+	report.Note = r.note(dir, entries, o.DownTo)
 	entries = slices.DeleteFunc(entries, func(e Entry) bool { return e.Task < o.DownTo })
 	p := &preview{kinds: kinds, force: o.Force, now: map[string]Entry{}, fired: map[string]bool{}}
 	for _, e := range slices.Backward(entries) {

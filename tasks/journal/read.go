@@ -18,6 +18,8 @@ type Entry struct {
 	tasks.Before
 	At      time.Time     `json:"at"`
 	Outcome tasks.Outcome `json:"outcome,omitempty"` // of its undoing; "" when it was not undone
+	// ByItself says that the host has undone it without a controller.
+	ByItself bool `json:"by_itself,omitempty"`
 }
 
 // Run is what can be said of a run without looking at its records.
@@ -29,7 +31,11 @@ type Run struct {
 	Undone    int       `json:"undone"`    // of the records
 	Committed bool      `json:"committed"` // it is not to be undone by itself any more
 	Ended     bool      `json:"ended"`     // it was undone entirely
-	undoing   bool      // an undo of it was begun
+	// Switch is what became of the last switch; what is undone by it was done by tasks from Since on. Within is how long it waits.
+	Switch  SwitchState   `json:"switch,omitempty"`
+	Since   int64         `json:"since,omitempty"`
+	Within  time.Duration `json:"within,omitempty"`
+	undoing bool          // an undo of it was begun
 }
 
 // Open tells whether the run was neither committed nor undone: it is under way, or it was cut.
@@ -134,7 +140,12 @@ func read(dir, run string) (Run, []Entry, error) {
 			}
 		case "undone":
 			if i, ok := at[l.Seq]; ok {
-				entries[i].Outcome = l.Outcome
+				entries[i].Outcome, entries[i].ByItself = l.Outcome, l.ByItself
+			}
+		case "armed", "confirmed", "disarmed", "fired":
+			r.Switch = switchStates[l.What]
+			if l.What == "armed" {
+				r.Since, r.Within = l.Since, l.Within
 			}
 		case "commit":
 			r.Committed = true

@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"time"
@@ -13,14 +14,16 @@ import (
 // UndoOptions say how a run is undone.
 type UndoOptions struct {
 	Holder Holder
-	Force  bool               // restore also what somebody else changed since
-	DownTo int64              // only records of this task and later ones; 0 is all
-	For    []string           // only records of what was done for these hosts, "" being the host itself; none is all
-	Guards bool               // only ask the points of no return, and report those that have been passed
-	Hold   bool               // restore states alone; a later Undo fires the refreshes and ends the run
-	Fire   bool               // fire refreshes even if nothing in this journal was restored: another one of the host has restored something
-	Step   func(point string) // called where a cut would leave a state of its own; for proofs by cutting
-	Report func(Item)         // told each item as it is done; may be nil
+	Force  bool     // restore also what somebody else changed since
+	DownTo int64    // only records of this task and later ones; 0 is all
+	For    []string // only records of what was done for these hosts, "" being the host itself; none is all
+	Guards bool     // only ask the points of no return, and report those that have been passed
+	Hold   bool     // restore states alone; a later Undo fires the refreshes and ends the run
+	Fire   bool     // fire refreshes even if nothing in this journal was restored: another one of the host has restored something
+	// ByItself: the host takes the run back because it was not confirmed.
+	ByItself bool
+	Step     func(point string) // called where a cut would leave a state of its own; for proofs by cutting
+	Report   func(Item)         // told each item as it is done; may be nil
 }
 
 // Item is what undoing one record came to.
@@ -37,6 +40,25 @@ type Item struct {
 type Report struct {
 	Run   string `json:"run"`
 	Items []Item `json:"items"`
+	Note  Note   `json:"note,omitzero"`
+}
+
+// Note tells what a host did by itself because it was not confirmed, or could not do.
+type Note struct {
+	Restored int           `json:"restored,omitempty"` // states that are back by that
+	Lost     bool          `json:"lost,omitempty"`     // its watcher ended before it could
+	Within   time.Duration `json:"within,omitempty"`   // the time to confirm it, in nanoseconds
+}
+
+// String says it in words; nothing is "".
+func (n Note) String() string {
+	switch {
+	case n.Restored > 0:
+		return fmt.Sprintf("%d taken back by the host itself (not confirmed in %s)", n.Restored, n.Within)
+	case n.Lost:
+		return fmt.Sprintf("it was not confirmed in %s, and did not go back by itself: the host was booted, or its watcher was killed", n.Within)
+	}
+	return ""
 }
 
 // OK tells whether everything is as it was.
@@ -66,6 +88,11 @@ func Undo(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Kinds
 	if err := j.Lock(ctx); err != nil {
 		return report, err
 	}
+	if o.ByItself {
+		if err := j.write(ctx, line{What: "fired", At: time.Now().UTC()}, true); err != nil {
+			return report, err
+		}
+	}
 	r, entries, err := read(dir, run)
 	if err != nil {
 		return report, err
@@ -73,6 +100,7 @@ func Undo(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Kinds
 	if o.For != nil {
 		entries = slices.DeleteFunc(entries, func(e Entry) bool { return !slices.Contains(o.For, e.For) })
 	}
+	report.Note = r.note(dir, entries, o.DownTo)
 	if o.Guards {
 		report.Items = passedGuards(ctx, entries, kinds)
 		return report, nil
@@ -83,8 +111,10 @@ func Undo(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Kinds
 		}
 	}
 	u := &undo{UndoOptions: o, journal: j, kinds: kinds, report: &report, needless: map[int64]bool{}, restored: r.undoing || o.Fire}
-	err = u.run(ctx, entries)
-	return report, err
+	if err := u.run(ctx, entries); err != nil {
+		return report, err
+	}
+	return report, u.undid(ctx, r)
 }
 
 // restores tells whether an undo has a state to restore in e: only then may it be cut in between.
@@ -258,7 +288,7 @@ func (u *undo) note(ctx context.Context, e Entry, out tasks.Outcome, err error) 
 	if u.Report != nil {
 		u.Report(item)
 	}
-	return u.journal.write(context.WithoutCancel(ctx), line{What: "undone", Seq: e.Seq, Outcome: out, At: time.Now().UTC()}, true)
+	return u.journal.write(context.WithoutCancel(ctx), line{What: "undone", Seq: e.Seq, Outcome: out, ByItself: u.ByItself, At: time.Now().UTC()}, true)
 }
 
 // refresh fires what was fired in the run once more, now that the states are restored. If nothing was restored there is no need.

@@ -117,14 +117,18 @@ func Unlock(ctx context.Context, dir string, force bool) (LockState, error) {
 	if err != nil {
 		return was, err
 	}
-	err = untilFree(ctx, func(e *eviction) error {
+	return was, evict(ctx, f, helpers)
+}
+
+// evict sends helpers away, and returns when they are gone.
+func evict(ctx context.Context, f *os.File, helpers []Process) error {
+	return untilFree(ctx, func(e *eviction) error {
 		if !free(f) {
 			e.tell(helpers)
 			return fmt.Errorf("%w that was told to leave: process %s", errBusy, pids(helpers))
 		}
 		return nil
 	})
-	return was, err
 }
 
 // fence writes that the host is nobody's, under a new token.
@@ -179,7 +183,7 @@ func (e *eviction) tell(helpers []Process) {
 // untilFree tries until it is something else than errBusy, which stands for a helper that has to end first.
 func untilFree(ctx context.Context, try func(*eviction) error) error {
 	e := &eviction{}
-	late := time.Now().Add(lockPatience)
+	begun := time.Now()
 	tick := time.NewTicker(lockPoll)
 	defer tick.Stop()
 	for {
@@ -187,7 +191,7 @@ func untilFree(ctx context.Context, try func(*eviction) error) error {
 		switch {
 		case !errors.Is(err, errBusy):
 			return err
-		case time.Now().After(late):
+		case time.Since(begun) > backPatience, time.Since(begun) > lockPatience && !errors.Is(err, errGoesBack):
 			return refused(err.Error())
 		}
 		select {
