@@ -28,6 +28,7 @@ type hostBack struct {
 	patience               *patience
 	told                   bool
 	lost                   bool
+	again                  bool // not all of it came back in its turn
 }
 
 func (b *back) undoing(h string) undoing {
@@ -60,6 +61,9 @@ func (b *back) all(ctx context.Context, hosts []string) {
 		b.emit(e)
 		if ctx.Err() == nil {
 			b.before(ctx, hosts, w)
+			if i == len(waves)-1 {
+				b.controllers(ctx, hosts, 0) // nobody is left whose turn it could wait for
+			}
 			b.onEach(w.hosts, func(h string) { b.host(ctx, h) })
 		}
 	}
@@ -78,15 +82,23 @@ func (b *back) before(ctx context.Context, hosts []string, w wave) {
 	if b.Preview && w.since > 0 {
 		return // the last wave tells all
 	}
+	b.controllers(ctx, hosts, w.since)
 	b.onEach(hosts, func(h string) {
 		s := b.hosts[h]
-		if b.due(h, s.clusterSince, w.since) && len(s.cluster) > 0 {
-			b.part(ctx, h, s.cluster, w.since)
-			s.clusterSince = w.since
-		}
 		if b.due(h, s.ownSince, w.since) && !b.Course.batched(h) && !slices.Contains(w.hosts, h) {
 			b.part(ctx, h, s.own, w.since)
 			s.ownSince = w.since
+		}
+	})
+}
+
+// controllers takes back what the controller did on behalf of hosts from a task on.
+func (b *back) controllers(ctx context.Context, hosts []string, since int64) {
+	b.onEach(hosts, func(h string) {
+		s := b.hosts[h]
+		if b.due(h, s.clusterSince, since) && len(s.cluster) > 0 {
+			b.part(ctx, h, s.cluster, since)
+			s.clusterSince = since
 		}
 	})
 }
@@ -115,6 +127,9 @@ func (b *back) host(ctx context.Context, h string) {
 	u.downTo = max(u.downTo, b.heldUpAt(ctx, slices.Concat(s.cluster, s.own), u))
 	b.takeBack(ctx, s.own, u, &s.taken)
 	s.lost, s.ownSince = s.unreachable(), 0
+	if s.again = s.refused() != "" && s.clusterSince > 0 && len(s.cluster) > 0; s.again {
+		return // it may depend on what the controller has yet to take back
+	}
 	if !s.quiet() || len(s.cluster) == 0 {
 		b.report(h, s)
 	}
@@ -125,6 +140,8 @@ func (b *back) last(ctx context.Context, h string) {
 	s := b.hosts[h]
 	if err := context.Cause(ctx); err != nil && !s.told {
 		s.add(way{Host: h}, journal.Report{}, &tasks.Error{Kind: tasks.Canceled, Op: "take it back", Err: err})
+	} else if s.again {
+		b.takeBack(ctx, s.own, b.undoing(h), &s.taken)
 	}
 	if !s.quiet() || !s.told {
 		b.report(h, s)

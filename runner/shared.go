@@ -137,7 +137,7 @@ func (g *right) give(ctx context.Context, r *run) {
 		if err := record(id); err != nil {
 			return err
 		}
-		return g.mirror.Sync(ctx)
+		return g.mirror.Share(ctx)
 	}
 	go func() {
 		select {

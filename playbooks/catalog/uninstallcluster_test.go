@@ -3,6 +3,7 @@
 package catalog_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -33,8 +34,18 @@ func TestUninstallOfPods(t *testing.T) {
 		t.Run("and go later", func(t *testing.T) { h.in(t).goesLater(bare, before) })
 }
 
+// forgets waits until nothing is left on the nodes of pods that are gone from the API: kubelets clear up behind them.
+func (h *hosted) forgets() {
+	h.Helper()
+	for _, node := range h.cluster.Nodes() {
+		pods := h.kubectl("get", "pods", "--all-namespaces", "--field-selector", "spec.nodeName="+node.Name, "--no-headers", "-o", "custom-columns=:.spec.hostNetwork")
+		h.eventually(node, time.Minute, fmt.Sprintf("[ $(ls /var/lib/cni/results | wc -l) = %d ]", strings.Count(pods, "<none>")))
+	}
+}
+
 func (h *hosted) verifies() {
 	h.Helper()
+	h.forgets()
 	installed, objects := h.pictures(), h.objects()
 	if o := h.looks("verify", exitOK); !strings.Contains(o.text, "ok: all ") {
 		h.Errorf("verify finds something right after the install:\n%s", o.text)

@@ -18,8 +18,11 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -177,6 +180,35 @@ func (m *Mirror) Sync(ctx context.Context) error {
 	return nil
 }
 
+// syncAgain is how long Share waits after a failure that passes.
+const syncAgain = 200 * time.Millisecond
+
+// Share is Sync that does not give up while etcd elects a leader or cannot be reached, as long as the claim of the run holds.
+func (m *Mirror) Share(ctx context.Context) error {
+	for {
+		err := m.Sync(ctx)
+		if err == nil || !passing(err) {
+			return err
+		}
+		select {
+		case <-m.lease.Lost():
+			return err
+		case <-ctx.Done():
+			return err
+		case <-time.After(syncAgain):
+		}
+	}
+}
+
+// passing tells errors of etcd that say nothing about the question.
+func passing(err error) bool {
+	var e rpctypes.EtcdError
+	if errors.As(err, &e) {
+		return e.Code() == codes.Unavailable || e.Code() == codes.DeadlineExceeded
+	}
+	return errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.Unavailable
+}
+
 // holds is the condition that the claim of the run is there; or, when it is lost, that nobody has gone on with the run: how it ended is told still.
 func (m *Mirror) holds() clientv3.Cmp {
 	if m.at > 0 && m.lease.Err() != nil {
@@ -238,7 +270,7 @@ func (m *Mirror) file(ctx context.Context, name string) error {
 func (m *Mirror) Close(ctx context.Context) error {
 	m.stop()
 	<-m.ended
-	err := errors.Join(m.Sync(ctx), m.state.prune(ctx))
+	err := errors.Join(m.Share(ctx), m.state.prune(ctx))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ours == nil {
