@@ -151,7 +151,7 @@ cp 10-calico.conflist 10-calico.conf                                            
 mkdir -p /etc/NetworkManager/conf.d; rm -f /etc/NetworkManager/conf.d/calico.conf                           # D-16
 mv /opt/cni/bin/loopback /root/loopback                                                                     # D-11
 mv /usr/local/bin/calicoctl /root/calicoctl
-printf '#!/bin/sh\n[ "$2" = --client ] && echo "Client Version:    v3.27.0" || exec /root/calicoctl "$@"\n' > /usr/local/bin/calicoctl
+printf '#!/bin/sh\n[ "$1" = version ] || exec /root/calicoctl "$@"\n/root/calicoctl "$@" | sed "s/^\\(Client Version: *\\).*/\\1v3.27.0/"\n' > /usr/local/bin/calicoctl
 chmod 755 /usr/local/bin/calicoctl                                                                          # D-28
 python3 - <<'EOF'
 import json

@@ -22,5 +22,5 @@ func Modules() tasks.Set {
 
 // Kinds are the restorers of what the modules alter; reach is their way to the clusters.
 func Kinds(reach tasks.Reach) tasks.Kinds {
-	return tasks.Kinds{etcdKind: &etcdRestorer{dial: reach.Dial}, etcd2Kind: &etcd2Restorer{dial: reach.Dial}, k8sKind: &k8sRestorer{reach: reach}}
+	return tasks.Kinds{etcdKind: &etcdRestorer{dial: reach.Dial}, etcd2Kind: &etcd2Restorer{dial: reach.Dial}, k8sKind: newK8sRestorer(reach)}
 }

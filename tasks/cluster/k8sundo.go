@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"os"
 	"reflect"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -47,6 +49,46 @@ func (r k8sRecord) resource() resource {
 
 // k8sRestorer takes changes of objects back.
 type k8sRestorer struct{ reach tasks.Reach }
+
+func newK8sRestorer(reach tasks.Reach) *k8sRestorer {
+	if reach.Dial != nil {
+		reach.Dial = patient(reach.Dial, awayLimit)
+	}
+	return &k8sRestorer{reach: reach}
+}
+
+// awayLimit is for how long an undo waits for an API that nobody can connect to: one that is started again is there before. Requests may take a minute.
+const awayLimit = 45 * time.Second
+
+// patient is a dial that tries again for so long, counted from the first failure in a row, whoever meets it.
+func patient(dial tasks.Dial, limit time.Duration) tasks.Dial {
+	var mu sync.Mutex
+	var until time.Time
+	goesOn := func(err error) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case err == nil:
+			until = time.Time{}
+		case until.IsZero():
+			until = time.Now().Add(limit)
+		}
+		return err != nil && time.Now().Before(until)
+	}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		for pause := firstPause; ; pause = min(2*pause, time.Second) {
+			c, err := dial(ctx, network, addr)
+			if !goesOn(err) {
+				return c, err
+			}
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return nil, err
+			}
+		}
+	}
+}
 
 // restoring is one record while it is taken back.
 type restoring struct {

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -10,6 +11,9 @@ import (
 	"github.com/calroll/calroll/testenv/artifacts"
 	"github.com/calroll/calroll/testenv/kube"
 )
+
+// controller is what tasks that write to the cluster are delegated to.
+const controller = "localhost"
 
 // Faults of what a run needs besides its hosts: an etcd of three that bastions share, and a Kubernetes API.
 var (
@@ -66,8 +70,13 @@ func (r *rig) addObjects(pictures map[string]testenv.Snapshot) {
 	if r.api == nil {
 		return
 	}
-	out, err := r.api.Kubectl(r.Context(), "get", "configmaps", "--output", "json").Output()
-	r.must(err)
+	cmd := r.api.Kubectl(r.Context(), "get", "configmaps", "--output", "json")
+	var why bytes.Buffer
+	cmd.Stderr = &why
+	out, err := cmd.Output()
+	if err != nil {
+		r.Fatalf("%v\n%s", err, &why)
+	}
 	var list struct {
 		Items []struct {
 			Metadata struct{ Name string }

@@ -1,0 +1,45 @@
+package cluster
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+)
+
+// TestAnUndoWaitsForTheAPI: who is not there is tried again, until the time is over or the undo is told to stop.
+func TestAnUndoWaitsForTheAPI(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := l.Addr().String()
+	_ = l.Close()
+	tries := 0
+	dial := patient(func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if tries++; tries == 3 {
+			if l, err = net.Listen("tcp", at); err != nil {
+				return nil, err
+			}
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}, time.Minute)
+	c, err := dial(t.Context(), "tcp", at)
+	if err != nil || tries != 3 {
+		t.Fatalf("after %d tries: %v", tries, err)
+	}
+	_ = c.Close()
+	_ = l.Close()
+
+	if _, err := patient((&net.Dialer{}).DialContext, 0)(t.Context(), "tcp", at); err == nil {
+		t.Error("nobody is there")
+	}
+	canceled, cancel := context.WithCancel(t.Context())
+	dial = patient(func(context.Context, string, string) (net.Conn, error) {
+		cancel()
+		return nil, net.ErrClosed
+	}, time.Hour)
+	if _, err := dial(canceled, "tcp", at); err == nil {
+		t.Error("who was told to stop goes on")
+	}
+}
