@@ -3,7 +3,6 @@
 package catalog_test
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -34,18 +33,8 @@ func TestUninstallOfPods(t *testing.T) {
 		t.Run("and go later", func(t *testing.T) { h.in(t).goesLater(bare, before) })
 }
 
-// forgets waits until nothing is left on the nodes of pods that are gone from the API: kubelets clear up behind them.
-func (h *hosted) forgets() {
-	h.Helper()
-	for _, node := range h.cluster.Nodes() {
-		pods := h.kubectl("get", "pods", "--all-namespaces", "--field-selector", "spec.nodeName="+node.Name, "--no-headers", "-o", "custom-columns=:.spec.hostNetwork")
-		h.eventually(node, time.Minute, fmt.Sprintf("[ $(ls /var/lib/cni/results | wc -l) = %d ]", strings.Count(pods, "<none>")))
-	}
-}
-
 func (h *hosted) verifies() {
 	h.Helper()
-	h.forgets()
 	installed, objects := h.pictures(), h.objects()
 	if o := h.looks("verify", exitOK); !strings.Contains(o.text, "ok: all ") {
 		h.Errorf("verify finds something right after the install:\n%s", o.text)
@@ -54,7 +43,7 @@ func (h *hosted) verifies() {
 	if o := h.calroll("run", "doctor", "-e", "output=json"); o.code > exitDegraded || strings.Contains(o.text, `"id": "D-`) {
 		h.Errorf("doctor finds a failure right after the install: exit code %d\n%s", o.code, o.text)
 	}
-	h.asBefore(installed, "before verify")
+	h.asBefore(installed, "before verify", "path /var/lib/cni/results/") // the runtime's, who clears up behind the pods of the smoke test
 	if got := h.objects(); !slices.Equal(got, objects) {
 		h.Errorf("verify changed the API: %s", difference(objects, got))
 	}
