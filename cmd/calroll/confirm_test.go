@@ -59,7 +59,7 @@ func TestConfirm(t *testing.T) {
 		}
 	}
 
-	soon := []string{"-e", "within=4s", "-T", "2", "--connect-retries", "0"}
+	soon := []string{"-e", "within=10s", "-T", "3", "--connect-retries", "0"}
 
 	// All is well.
 	text := s.confirms(runner.ExitOK, victim, "true", "-e", "within=60s")
@@ -81,13 +81,13 @@ func TestConfirm(t *testing.T) {
 	const deaf = "iptables -I INPUT -p tcp --dport 22 -j DROP"
 	text = s.confirms(runner.ExitFailed, victim, deaf, soon...)
 	s.contains(text, "unreachable: ["+victim.Name+"] cannot confirm", "waiting: ["+victim.Name+"] up to 1m", "for it to go back by itself",
-		"changed: ["+victim.Name+"] 2 taken back by the host itself (not confirmed in 4s)", "changed: ["+other.Name+"] 1 restored")
+		"changed: ["+victim.Name+"] 2 taken back by the host itself (not confirmed in 10s)", "changed: ["+other.Name+"] 1 restored")
 	settings("old")
 
 	// Nor can it say anything: what it did reaches the run when it is back already.
 	text = s.confirms(runner.ExitFailed, victim, deaf+"; iptables -I OUTPUT -p tcp --sport 22 -j DROP", soon...)
 	s.contains(text, "the host has taken back by itself what the run changed",
-		"changed: ["+victim.Name+"] 2 taken back by the host itself (not confirmed in 4s)", "changed: ["+other.Name+"] 1 restored")
+		"changed: ["+victim.Name+"] 2 taken back by the host itself (not confirmed in 10s)", "changed: ["+other.Name+"] 1 restored")
 	settings("old")
 	if list, err := s.command("runs", "ls").Output(); err != nil || strings.Count(string(list), "rolled back") != 3 {
 		t.Errorf("%v\n%s", err, list)
@@ -100,7 +100,7 @@ func TestConfirmWithoutController(t *testing.T) {
 	h := s.lab.Hosts[0]
 	const both = "cat /root/settings /home/ops/settings"
 	s.sh(h, "echo old | tee /root/settings >/home/ops/settings; chown ops: /home/ops/settings")
-	book := s.write("play.yml", "- hosts: all\n  gather_facts: false\n  confirm: 6s\n  tasks:\n    - copy: {content: \"new\\n\", dest: /home/ops/settings}\n"+
+	book := s.write("play.yml", "- hosts: all\n  gather_facts: false\n  confirm: 10s\n  tasks:\n    - copy: {content: \"new\\n\", dest: /home/ops/settings}\n"+
 		"    - copy: {content: \"new\\n\", dest: /root/settings}\n      become: true\n"+
 		"    - shell: 'touch /run/started; until test -e /run/go; do sleep 0.05; done'\n      undo: none\n      become: true\n")
 	cmd := s.command("run", book, "-e", "ansible_user=ops", "-i", s.lab.InventoryFile())
@@ -127,7 +127,7 @@ func TestConfirmWithoutController(t *testing.T) {
 	s.contains(string(show), "Not confirmed: "+h.Name)
 	s.sh(h, "touch /run/go")
 	resumed := s.calroll(runner.ExitOK, "resume", "last", "-e", "ansible_user=ops")
-	s.contains(resumed, "changed: ["+h.Name+"] 2 taken back by the host itself (not confirmed in 6s)", "ok: ["+h.Name+"] confirmed")
+	s.contains(resumed, "changed: ["+h.Name+"] 2 taken back by the host itself (not confirmed in 10s)", "ok: ["+h.Name+"] confirmed")
 	if got := s.sh(h, both); got != "new\nnew" {
 		t.Errorf("after the resume it has %s:\n%s", got, resumed)
 	}
