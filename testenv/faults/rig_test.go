@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -164,6 +165,38 @@ func (r *rig) pictures() map[string]testenv.Snapshot {
 	})
 	r.addObjects(all)
 	return all
+}
+
+// controller is what tasks that write to the cluster are delegated to.
+const controller = "localhost"
+
+// addObjects adds to each host's picture the objects that are its own.
+func (r *rig) addObjects(pictures map[string]testenv.Snapshot) {
+	r.Helper()
+	if r.api == nil {
+		return
+	}
+	cmd := r.api.Kubectl(r.Context(), "get", "configmaps", "--output", "json")
+	var why bytes.Buffer
+	cmd.Stderr = &why
+	out, err := cmd.Output()
+	if err != nil {
+		r.Fatalf("%v\n%s", err, &why)
+	}
+	var list struct {
+		Items []struct {
+			Metadata struct{ Name string }
+			Data     map[string]string
+		}
+	}
+	r.must(json.Unmarshal(out, &list))
+	for _, o := range list.Items {
+		if s := pictures[o.Metadata.Name[strings.Index(o.Metadata.Name, "-")+1:]]; s != nil {
+			data, err := json.Marshal(o.Data)
+			r.must(err)
+			s["object "+o.Metadata.Name] = string(data)
+		}
+	}
 }
 
 // learn runs the play without a fault, keeps the pictures of before and after, and takes the run back. steps are the tasks of a batch.

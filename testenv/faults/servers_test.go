@@ -1,19 +1,17 @@
+//go:build faults
+
 package faults
 
 import (
-	"bytes"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
+	"testing"
 
 	"github.com/calroll/calroll/testenv"
 	"github.com/calroll/calroll/testenv/artifacts"
 	"github.com/calroll/calroll/testenv/kube"
 )
-
-// controller is what tasks that write to the cluster are delegated to.
-const controller = "localhost"
 
 // Faults of what a run needs besides its hosts: an etcd of three that bastions share, and a Kubernetes API.
 var (
@@ -64,31 +62,32 @@ func (r *rig) withAPI() {
 	}
 }
 
-// addObjects adds to each host's picture the objects that are its own.
-func (r *rig) addObjects(pictures map[string]testenv.Snapshot) {
+// TestFaultsOfEtcd kills the leader of the etcd that bastions share.
+func TestFaultsOfEtcd(t *testing.T) {
+	r := newRig(t, "site.yml")
+	r.withEtcd()
+	r.learn(steps)
+	r.tryAll(leaderKilled, steps)
+}
+
+// TestFaultsOfTheAPI kills the Kubernetes API that tasks write to.
+func TestFaultsOfTheAPI(t *testing.T) {
+	const steps = 9
+	r := newRig(t, "cluster.yml")
+	r.withAPI()
+	r.learn(steps)
+	r.tryAll(apiRestarted, steps)
+	r.tryAll(apiGone, steps)
+}
+
+// tryAll tries a fault at the beginnings of tasks, and prints what came of each.
+func (r *rig) tryAll(f fault, steps int) {
 	r.Helper()
-	if r.api == nil {
-		return
+	result := &table{}
+	for n := 1; n <= steps; n += *every {
+		w := r.try(trial{fault: f, point: boundary(n), batch: 1 + n%3, which: n % 2, resume: n%2 == 0})
+		result.add(w)
+		r.Log(w)
 	}
-	cmd := r.api.Kubectl(r.Context(), "get", "configmaps", "--output", "json")
-	var why bytes.Buffer
-	cmd.Stderr = &why
-	out, err := cmd.Output()
-	if err != nil {
-		r.Fatalf("%v\n%s", err, &why)
-	}
-	var list struct {
-		Items []struct {
-			Metadata struct{ Name string }
-			Data     map[string]string
-		}
-	}
-	r.must(json.Unmarshal(out, &list))
-	for _, o := range list.Items {
-		if s := pictures[o.Metadata.Name[strings.Index(o.Metadata.Name, "-")+1:]]; s != nil {
-			data, err := json.Marshal(o.Data)
-			r.must(err)
-			s["object "+o.Metadata.Name] = string(data)
-		}
-	}
+	r.Logf("%d trials\n%v", len(result.rows), result)
 }
