@@ -19,6 +19,8 @@ const stopWithin = 10 * time.Second
 type Proc struct {
 	PID     int    `json:"pid"`
 	Started string `json:"started"` // as in proc(5), in ticks since boot
+
+	ended chan struct{} // of a child: closed when all its threads have gone, and with them what it listened on
 }
 
 // Start starts a command. With keep it has a session of its own and stays when this process ends;
@@ -32,8 +34,11 @@ func Start(cmd *exec.Cmd, keep bool) (*Proc, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &Proc{PID: cmd.Process.Pid, Started: startedAt(cmd.Process.Pid)}
-	go func() { _ = cmd.Wait() }() // so that an ended child does not stay as a zombie
+	p := &Proc{PID: cmd.Process.Pid, Started: startedAt(cmd.Process.Pid), ended: make(chan struct{})}
+	go func() {
+		_ = cmd.Wait() // so that an ended child does not stay as a zombie
+		close(p.ended)
+	}()
 	return p, nil
 }
 
@@ -60,7 +65,7 @@ func (p *Proc) Kill() error { return p.end(syscall.SIGKILL) }
 func (p *Proc) end(signals ...syscall.Signal) error {
 	for _, sig := range signals {
 		if !p.Running() {
-			return nil
+			break
 		}
 		if err := syscall.Kill(p.PID, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("cannot stop process %d: %w", p.PID, err)
@@ -71,6 +76,9 @@ func (p *Proc) end(signals ...syscall.Signal) error {
 	}
 	if p.Running() {
 		return fmt.Errorf("cannot stop process %d: it does not end", p.PID)
+	}
+	if p != nil && p.ended != nil {
+		<-p.ended
 	}
 	return nil
 }
