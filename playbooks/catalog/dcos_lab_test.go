@@ -21,6 +21,7 @@ import (
 
 	"github.com/calroll/calroll/testenv"
 	"github.com/calroll/calroll/testenv/artifacts"
+	"github.com/calroll/calroll/testenv/proc"
 	"github.com/calroll/calroll/testenv/site"
 )
 
@@ -111,7 +112,11 @@ func (d *dcosLab) layOut(h *testenv.Host, public bool) {
 func (d *dcosLab) startEtcd(set *artifacts.Set) {
 	d.Helper()
 	ip, dir := d.lab.Gateway.String(), d.TempDir()
-	d.etcdPeer, d.etcdClient = freePort(d.T, ip), freePort(d.T, ip)
+	ports, err := proc.FreePorts(2)
+	if err != nil {
+		d.Fatal(err)
+	}
+	d.etcdPeer, d.etcdClient = ports[0], ports[1]
 	peer, client := fmt.Sprintf("http://%s:%d", ip, d.etcdPeer), fmt.Sprintf("http://%s:%d", ip, d.etcdClient)
 	d.etcdctl = []string{set.Program("etcdctl"), "--endpoints", client}
 	log, err := os.Create(filepath.Join(dir, "log"))
@@ -131,16 +136,6 @@ func (d *dcosLab) startEtcd(set *artifacts.Set) {
 		log.Close()
 	})
 	d.eventually(d.lab.Hosts[0], time.Minute, "curl -fsS "+client+"/health")
-}
-
-func freePort(t *testing.T, ip string) int {
-	t.Helper()
-	l, err := net.Listen("tcp", ip+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // serveNames answers for etcd.mesos, once the cluster runs etcd.

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/calroll/calroll/testenv/proc"
 )
 
 // sshd is a real OpenSSH server for one test, for the user who runs the test.
@@ -191,12 +193,11 @@ func refusedDial(t *testing.T, o Options, kind Kind) string {
 }
 
 func freePort(t *testing.T) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := proc.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return ports[0]
 }
 
 func run(t *testing.T, name string, args ...string) string {

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -122,11 +123,7 @@ func prepareEtcd(o EtcdOptions) (*Etcd, error) {
 }
 
 func (e *Etcd) addMembers(o EtcdOptions) error {
-	clients, err := freePorts(o.Listen, o.Members)
-	if err != nil {
-		return err
-	}
-	peers, err := freePorts("127.0.0.1", o.Members)
+	ports, err := proc.FreePorts(2 * o.Members)
 	if err != nil {
 		return err
 	}
@@ -136,23 +133,9 @@ func (e *Etcd) addMembers(o EtcdOptions) error {
 	}
 	for i := range o.Members {
 		e.state.Members = append(e.state.Members, member{Name: fmt.Sprintf("etcd%d", i),
-			Client: scheme + "://" + clients[i], Peer: "http://" + peers[i]})
+			Client: fmt.Sprintf("%s://%s", scheme, net.JoinHostPort(o.Listen, strconv.Itoa(ports[2*i]))), Peer: fmt.Sprintf("http://127.0.0.1:%d", ports[2*i+1])})
 	}
 	return nil
-}
-
-// freePorts finds ports that nobody listens on at the moment. All are held while the last is sought, so that they differ.
-func freePorts(ip string, n int) ([]string, error) {
-	var addrs []string
-	for range n {
-		l, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs, nil
 }
 
 // start starts all members and then waits for them: none of several is ready alone.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/calroll/calroll/testenv/artifacts"
@@ -93,15 +94,11 @@ func (a *API) etcdFlags() []string {
 
 // prepare chooses a port and writes certificates and the administrator's kubeconfig.
 func (a *API) prepare(listen string) (port string, err error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(listen, "0"))
+	ports, err := proc.FreePorts(1)
 	if err != nil {
 		return "", err
 	}
-	defer l.Close()
-	_, port, err = net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		return "", err
-	}
+	port = strconv.Itoa(ports[0])
 	if a.PKI, err = NewPKI(); err != nil {
 		return "", err
 	}
