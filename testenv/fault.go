@@ -2,7 +2,9 @@ package testenv
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
@@ -45,9 +47,20 @@ func (h *Host) fault(what string, err error) error {
 	return nil
 }
 
+// removeContainer returns once the container is gone, also where somebody else is removing it: the engine refuses a second removal.
 func (e *engine) removeContainer(ctx context.Context, id string) error {
-	err := e.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
-	if err != nil && !errdefs.IsNotFound(err) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	var refused error
+	err := poll(ctx, 100*time.Millisecond, func(ctx context.Context) error {
+		err := e.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+		if errdefs.IsConflict(err) {
+			return err
+		}
+		refused = err
+		return nil
+	})
+	if err = errors.Join(err, refused); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("cannot remove container %s: %w", id, err)
 	}
 	return nil
