@@ -138,7 +138,7 @@ func (k kind) one() string {
 const everywhere = onPlay | onRole | onBlock | onTask | onHandler
 
 // keywordKinds says where each keyword is valid. It is the list of Ansible 2.14's keywords, and calroll's own: rollback and undo,
-// canary, spread, failure_budget, soak, gate, confirm and time_limit.
+// canary, spread, failure_budget, soak, gate, confirm, concurrent and time_limit.
 var keywordKinds = map[string]kind{
 	"any_errors_fatal": everywhere, "become": everywhere, "become_exe": everywhere, "become_flags": everywhere, "become_method": everywhere,
 	"become_user": everywhere, "check_mode": everywhere, "collections": everywhere, "connection": everywhere, "debugger": everywhere,
@@ -154,7 +154,7 @@ var keywordKinds = map[string]kind{
 	"roles": onPlay, "rollback": onPlay, "serial": onPlay, "strategy": onPlay, "tasks": onPlay, "time_limit": onPlay, "user": onPlay, "vars_files": onPlay,
 	"vars_prompt": onPlay, "import_playbook": onImport,
 
-	"canary": onPlay, "spread": onPlay, "failure_budget": onPlay, "soak": onPlay, "confirm": onPlay, "gate": onBlock | onTask,
+	"canary": onPlay, "spread": onPlay, "failure_budget": onPlay, "soak": onPlay, "confirm": onPlay, "concurrent": onPlay, "gate": onBlock | onTask,
 
 	"block": onBlock, "rescue": onBlock, "always": onBlock,
 

@@ -44,6 +44,7 @@ type Play struct {
 	Spread        Setting[string]   // each host renders it; hosts that it is equal for never share a batch
 	Confirm       Setting[string]   // read it with ParseDuration: hosts go back by themselves when they are not confirmed in time
 	FailureBudget Setting[string]   // "3" or "5%": how many hosts may fail over the whole play
+	Concurrent    Setting[bool]     // a constant: the play goes at the same time as the one before it
 	SoakTime      Setting[string]   // read it with ParseDuration: how long Soak must hold after each batch
 
 	// Gates, which a batch has to pass: they stand anywhere among the tasks, and are taken out of the sections below.

@@ -27,6 +27,8 @@ func (r *reader) rolling(p *Play, f field) bool {
 		p.FailureBudget = r.share(f)
 	case "confirm":
 		p.Confirm = r.duration(f)
+	case "concurrent":
+		p.Concurrent = r.concurrent(f)
 	case "soak":
 		p.SoakTime = r.duration(f)
 	default:
@@ -48,6 +50,16 @@ func (r *reader) spread(f field) Setting[string] {
 		return Setting[string]{}
 	}
 	return Templated[string](value.Template{Text: "{{ " + name + " }}", Pos: s.Pos})
+}
+
+// concurrent reads whether a play goes at the same time as the one before it.
+func (r *reader) concurrent(f field) Setting[bool] {
+	s := setting[bool](r, f)
+	if _, ok := s.Constant(); s.IsSet() && !ok {
+		r.problems.Addf(s.Pos, "cannot use %q: it is read before there are hosts, and cannot be a template", f.key)
+		return Setting[bool]{}
+	}
+	return s
 }
 
 // share is a number of hosts or a percentage of them, unless it is a template.

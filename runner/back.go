@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -11,13 +12,14 @@ import (
 	"github.com/calroll/calroll/tasks/journal"
 )
 
-// back is a rollback by hand under way. Waves of hosts go back one after the other. What the controller did on behalf of hosts, and what was done on
-// hosts outside of batches, goes back in its turn, before the hosts of that turn, because they may be in use by it. The refreshes of a host come when
-// all its states are back, those of older batches too.
+// back is a rollback by hand under way. Waves of hosts go back one after the other. Before each goes what is newer and no part of a batch that is still
+// to come: what the controller did on behalf of hosts, and what was done on hosts outside of batches, in the reverse of the order in which it was done.
+// The refreshes of a host come when all its states are back, those of older batches too.
 type back struct {
 	*run
 	RollbackOptions
 	hosts map[string]*hostBack
+	steps []step // of the whole run
 }
 
 // hostBack is how far one host is.
@@ -25,6 +27,7 @@ type hostBack struct {
 	taken
 	own, cluster           []way
 	ownSince, clusterSince int64 // what was done on it, and by the controller on its behalf, from these tasks on is back
+	free                   int64 // what was done on it from this task on goes back in parts
 	patience               *patience
 	told                   bool
 	lost                   bool
@@ -41,17 +44,7 @@ func (b *back) undoing(h string) undoing {
 
 // all takes every host back, and leaves those whose turn had not come when ctx ends as they are.
 func (b *back) all(ctx context.Context, hosts []string) {
-	for _, h := range hosts {
-		s := &hostBack{ownSince: math.MaxInt64, clusterSince: math.MaxInt64, patience: newPatience(ctx)}
-		for _, w := range b.fleet.ways(h) {
-			if w.cluster {
-				s.cluster = append(s.cluster, w)
-			} else {
-				s.own = append(s.own, w)
-			}
-		}
-		b.hosts[h] = s
-	}
+	b.prepare(ctx, hosts)
 	waves := b.Course.waves(hosts, b.Serial)
 	for i, w := range waves {
 		e := event.Event{Kind: event.UndoStart, Hosts: w.hosts, Preview: b.Preview}
@@ -67,29 +60,61 @@ func (b *back) all(ctx context.Context, hosts []string) {
 			b.onEach(w.hosts, func(h string) { b.host(ctx, h) })
 		}
 	}
-	if ctx.Err() == nil {
-		b.before(ctx, hosts, wave{hosts: hosts})
-	}
 	for _, h := range hosts {
 		b.last(ctx, h)
 	}
 	b.canceled = ctx.Err() != nil
 }
 
-// before takes back what goes before a wave: what was done from its first task on by the controller, and on hosts outside of batches. Their refreshes
-// wait until they are whole.
-func (b *back) before(ctx context.Context, hosts []string, w wave) {
-	if b.Preview && w.since > 0 {
-		return // the last wave tells all
-	}
-	b.controllers(ctx, hosts, w.since)
-	b.onEach(hosts, func(h string) {
-		s := b.hosts[h]
-		if b.due(h, s.ownSince, w.since) && !b.Course.batched(h) && !slices.Contains(w.hosts, h) {
-			b.part(ctx, h, s.own, w.since)
-			s.ownSince = w.since
+// prepare finds out how hosts were worked on, and which tasks the controller carried out.
+func (b *back) prepare(ctx context.Context, hosts []string) {
+	var controller []int64
+	for _, h := range hosts {
+		s := &hostBack{ownSince: math.MaxInt64, clusterSince: math.MaxInt64, patience: newPatience(ctx), free: b.Course.free(h)}
+		for _, w := range b.fleet.ways(h) {
+			if w.cluster {
+				s.cluster = append(s.cluster, w)
+			} else {
+				s.own = append(s.own, w)
+			}
 		}
-	})
+		b.hosts[h] = s
+		done, _ := journal.Read(b.fleet.clusterDir(h), b.Run.ID) // a journal that cannot be read says so when it is undone
+		for _, e := range done {
+			controller = append(controller, e.Task)
+		}
+	}
+	b.steps = b.Course.backwards(controller)
+}
+
+// before takes back what goes before a wave. A preview lets the last wave tell all.
+func (b *back) before(ctx context.Context, hosts []string, w wave) {
+	if b.Preview {
+		return
+	}
+	for _, s := range downTo(w.since, b.steps) {
+		if s.controller {
+			b.controllers(ctx, hosts, s.since)
+		} else {
+			b.parts(ctx, hosts, s.since, w)
+		}
+	}
+}
+
+// parts takes back what was done on hosts from a task on and belongs to none of their batches. The last part of a host of the wave comes with the wave.
+// Their refreshes wait until they are whole.
+func (b *back) parts(ctx context.Context, hosts []string, since int64, w wave) {
+	for together := range slices.Chunk(hosts, cmp.Or(b.Serial, max(len(hosts), 1))) {
+		b.onEach(together, func(h string) {
+			s := b.hosts[h]
+			from := max(since, s.free)
+			if !b.due(h, s.ownSince, from) || since == w.since && slices.Contains(w.hosts, h) {
+				return
+			}
+			b.part(ctx, h, s.own, from)
+			s.ownSince = from
+		})
+	}
 }
 
 // controllers takes back what the controller did on behalf of hosts from a task on.

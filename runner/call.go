@@ -130,6 +130,9 @@ func (c *call) tryPrepare(ctx context.Context, p *prepared) (*result, error) {
 	if p.way, p.via, err = c.way(p.scope); err != nil {
 		return nil, err
 	}
+	if err := c.keepsApart(p.via); err != nil {
+		return nil, err
+	}
 	if p.env, err = c.environment(p.scope); err != nil {
 		return nil, err
 	}

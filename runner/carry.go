@@ -12,6 +12,7 @@ import (
 	"github.com/calroll/calroll/playbooks/expr"
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/playbooks/value"
+	"github.com/calroll/calroll/playbooks/vars"
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/machine"
 	"github.com/calroll/calroll/runner/store"
@@ -19,80 +20,109 @@ import (
 
 // playbook carries the plays of a playbook out; more is false when no further one is to start.
 func (r *run) playbook(ctx context.Context, book *playbooks.Playbook) (more bool, err error) {
-	for i, def := range book.Plays {
-		if i == 0 || def.Dir != book.Plays[i-1].Dir {
-			r.world.StartPlaybook(def.Dir)
+	for i, plays := range together(book.Plays) {
+		if dir := plays[0].Dir; i == 0 || dir != r.world.Dir() {
+			r.world.StartPlaybook(dir)
 		}
-		end, err := r.play(ctx, def)
-		r.plays++
+		ends, err := r.carryOut(ctx, plays)
+		r.plays += len(plays)
 		if err != nil {
 			return false, err
 		}
-		for _, h := range end.Unreachable {
-			r.unreached[h] = true
+		more := true
+		for _, end := range ends {
+			r.learn(end)
+			more = more && !end.Break
 		}
-		for _, h := range slices.Concat(end.Failed, end.Unreachable) {
-			r.gone[h] = true
-			r.world.SetGone(h, true)
-		}
-		r.failed = r.failed || len(end.Failed) > 0
-		r.fatal = r.fatal || end.Fatal
-		r.lost = r.lost || len(end.Unreachable) > 0
-		r.canceled = r.canceled || end.Canceled
-		if end.Break {
+		if !more {
 			return false, nil
 		}
 	}
 	return true, nil
 }
 
-// play carries one play out.
-func (r *run) play(ctx context.Context, def *playbooks.Play) (machine.EndPlay, error) {
-	p := &play{run: r, def: def, index: r.plays, hosts: map[string]*host{}, visits: map[store.Place]int{}}
-	r.emit(event.Event{Kind: event.PlayStart, Play: def.Title(), Where: def.Pos.String()})
-	own := playVars(def)
-	r.world.StartPlay(own)
-	if err := r.addVarsFiles(def, &own); err != nil {
-		return machine.EndPlay{}, err
+// learn takes in how a play has ended.
+func (r *run) learn(end machine.EndPlay) {
+	for _, h := range end.Unreachable {
+		r.unreached[h] = true
 	}
-	r.world.StartPlay(own)
+	for _, h := range slices.Concat(end.Failed, end.Unreachable) {
+		r.gone[h] = true
+		r.world.SetGone(h, true)
+	}
+	r.failed = r.failed || len(end.Failed) > 0
+	r.fatal = r.fatal || end.Fatal
+	r.lost = r.lost || len(end.Unreachable) > 0
+	r.canceled = r.canceled || end.Canceled
+}
+
+// carryOut carries plays out, several at the same time.
+func (r *run) carryOut(ctx context.Context, plays []*playbooks.Play) ([]machine.EndPlay, error) {
+	if len(plays) > 1 {
+		return r.atOnce(ctx, plays)
+	}
+	p := r.newPlay(plays[0], r.world, r.plays)
+	end, ready, err := p.begin()
+	if err == nil && ready {
+		end, err = p.carryOut(ctx)
+	}
+	return []machine.EndPlay{end}, err
+}
+
+// newPlay is a play that has not begun; index counts the plays of the run from 0.
+func (r *run) newPlay(def *playbooks.Play, world *vars.World, index int) *play {
+	return &play{run: r, world: world, def: def, index: index, hosts: map[string]*host{}, visits: map[store.Place]int{}}
+}
+
+// begin gets the play ready. When it is not, because there is no host for it, it has ended as end says.
+func (p *play) begin() (end machine.EndPlay, ready bool, err error) {
+	p.emit(event.Event{Kind: event.PlayStart, Play: p.def.Title(), Where: p.def.Pos.String()})
+	own := playVars(p.def)
+	p.world.StartPlay(own)
+	if err := p.addVarsFiles(&own); err != nil {
+		return end, false, err
+	}
+	p.world.StartPlay(own)
 	hosts, matched, err := p.match()
 	if err != nil {
-		return machine.EndPlay{}, err
+		return end, false, err
 	}
 	if len(hosts) == 0 {
-		r.emit(event.Event{Kind: event.NoHosts})
-		return machine.EndPlay{}, nil
+		p.emit(event.Event{Kind: event.NoHosts})
+		return end, false, nil
 	}
 	hosts, matched = p.leaveOut(hosts, matched)
-	var inOrder []string
+	inOrder := p.take(hosts)
+	if len(p.all) == 0 && len(p.absent) > 0 {
+		return machine.EndPlay{Break: true}, false, nil
+	}
+	p.world.SetHosts(matched)
+	if p.limit, err = p.timeLimit(); err != nil {
+		return end, false, err
+	}
+	inOrder = p.resumeOrder(inOrder)
+	p.note(store.Line{Play: p.index, Order: inOrder})
+	if p.record != nil {
+		p.record.SetFiles(p.o.files()) // those that earlier plays have included are among them now
+	}
+	p.emit(event.Event{Kind: event.PlayHosts, Play: p.def.Title(), Hosts: p.all})
+	p.machine, err = p.newMachine(inOrder)
+	return end, err == nil, err
+}
+
+// take makes hosts those of the play; those that an earlier play has lost are absent. It gives the names of all.
+func (p *play) take(hosts []*inventory.Host) (inOrder []string) {
 	for _, h := range hosts {
 		inOrder = append(inOrder, h.Name)
-		r.world.SetGone(h.Name, r.gone[h.Name])
-		if r.gone[h.Name] {
+		p.world.SetGone(h.Name, p.gone[h.Name])
+		if p.gone[h.Name] {
 			p.absent = append(p.absent, h.Name)
 		} else {
 			p.all = append(p.all, h.Name)
 			p.hosts[h.Name] = &host{name: h.Name, done: map[string]bool{}, began: map[string]bool{}}
 		}
 	}
-	if len(p.all) == 0 && len(p.absent) > 0 {
-		return machine.EndPlay{Break: true}, nil
-	}
-	r.world.SetHosts(matched)
-	if p.limit, err = p.timeLimit(); err != nil {
-		return machine.EndPlay{}, err
-	}
-	inOrder = p.resumeOrder(inOrder)
-	p.note(store.Line{Play: p.index, Order: inOrder})
-	if r.record != nil {
-		r.record.SetFiles(r.o.files()) // those that earlier plays have included are among them now
-	}
-	r.emit(event.Event{Kind: event.PlayHosts, Play: def.Title(), Hosts: p.all})
-	if p.machine, err = p.newMachine(inOrder); err != nil {
-		return machine.EndPlay{}, err
-	}
-	return p.carryOut(ctx)
+	return inOrder
 }
 
 // match finds the play's hosts, in the play's order; matched are their names in that of the inventory, which variables show.
@@ -113,9 +143,7 @@ func (p *play) match() (hosts []*inventory.Host, matched []string, err error) {
 	if err != nil && (!p.grown || !errors.As(err, new(*inventory.UnknownNames))) {
 		return nil, nil, hostProblem(p.def.Pos, joinPatterns(patterns), err)
 	}
-	for _, h := range hosts {
-		matched = append(matched, h.Name)
-	}
+	matched = namesOf(hosts)
 	order, err := p.def.Order.Get(p.playRender, "inventory")
 	if err != nil {
 		return nil, nil, err
@@ -246,18 +274,22 @@ func (p *play) undo(ctx context.Context, hosts []string) []machine.Output {
 		return p.undone(hosts)
 	}
 	p.emit(event.Event{Kind: event.UndoStart, Hosts: back})
-	u := undoing{run: p.id, downTo: p.since, of: back, patience: newPatience(ctx)}
+	p.note(store.Line{Play: p.index, Undoing: back, Since: p.since})
+	u := undoing{run: p.id, downTo: p.since, of: back, patience: newPatience(ctx), lane: p.lane}
 	ctx = context.WithoutCancel(ctx) // an undo that was begun is ended
 	if p.confirmed > 0 {
 		u.back = goesBack(p.confirmed)
 		u.back.lost = p.unheard
 	}
-	untouched, own := p.undoHosts(ctx, back, u)
+	untouched, broken, own := p.undoHosts(ctx, back, u)
 	u.back = nil // what was done in their place goes back by no host itself
-	_, others := p.undoHosts(ctx, p.inPlaceOf(back), u)
+	_, _, others := p.undoHosts(ctx, p.inPlaceOf(back), u)
+	p.mu.Lock()
 	p.rolledBack = own && others
-	back = slices.DeleteFunc(back, func(h string) bool { return slices.Contains(untouched, h) && len(p.inPlaceOf([]string{h})) == 0 })
-	p.note(store.Line{Play: p.index, Undone: back, Since: p.since}) // a resume does what is left of the others
+	p.mu.Unlock()
+	untouched = slices.DeleteFunc(untouched, func(h string) bool { return len(p.inPlaceOf([]string{h})) > 0 })
+	back = slices.DeleteFunc(back, func(h string) bool { return slices.Contains(untouched, h) || slices.Contains(broken, h) })
+	p.note(store.Line{Play: p.index, Undone: back, Spared: untouched, Since: p.since}) // a resume ends the undo of the others first
 	return p.undone(hosts)
 }
 

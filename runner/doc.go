@@ -3,7 +3,7 @@
 //	Run ── for each play ──▶ machine.Machine decides ──▶ task on hosts ──▶ action or module ──▶ answers back to the machine
 //	 │                                                       │
 //	 ├─ fleet: connections and helpers, one for each host and identity; so many at a time, by forks and not by hosts (stay.go)
-//	 ├─ world: variables; facts, registered results and set_fact are added between tasks, by one goroutine
+//	 ├─ world: variables; facts, registered results and set_fact are added between tasks, by one goroutine. Plays at the same time fork it (together.go)
 //	 └─ sinks: every event goes through the mask to the printers and the run store
 //
 // Words: a *host* here is an inventory host with what this run knows of it. A *way* is how to reach a host for a task: connection,

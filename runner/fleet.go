@@ -180,7 +180,12 @@ func (f *fleet) openCluster(ctx context.Context, _ *stay, b *berth) (*remote.Cli
 	}
 	reach := tasks.Reach{Dial: dial, File: f.filesOf(w)}
 	return remote.Pipe(ctx, w.Host, remote.ServeOptions{Modules: f.carried.Cluster, Kinds: f.carried.ClusterKinds(reach), Dial: dial, HostFile: reach.File,
-		StateDir: filepath.Join(f.carried.StateDir, "cluster", w.Host)})
+		StateDir: f.clusterDir(w.Host)})
+}
+
+// clusterDir is where the controller keeps what it did on behalf of a host.
+func (f *fleet) clusterDir(host string) string {
+	return filepath.Join(f.carried.StateDir, "cluster", host)
 }
 
 // clusterIdentity stands in the run store for the controller's own work on behalf of a host.

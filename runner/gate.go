@@ -91,18 +91,17 @@ type hush struct {
 }
 
 // beQuiet starts or ends hushing for the task that comes.
-func (r *run) beQuiet(quiet bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.hushed = nil
+func (p *play) beQuiet(quiet bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hushed = nil
 	if quiet {
-		r.hushed = &hush{}
+		p.hushed = &hush{}
 	}
 }
 
-// hears gives what is to be shown when e happens; r.mu is held.
-func (r *run) hears(e event.Event) []event.Event {
-	h := r.hushed
+// hears gives what is to be shown when e happens; run.mu is held.
+func (h *hush) hears(e event.Event) []event.Event {
 	switch {
 	case h == nil:
 		return []event.Event{e}
@@ -123,7 +122,7 @@ func breaksSilence(e event.Event) bool {
 	switch e.Kind {
 	case event.HostDone, event.ItemDone:
 		return e.Status == event.Failed || e.Status == event.Unreachable
-	case event.HostStart, event.Retry, event.Included:
+	case event.HostStart, event.Retry, event.Included, event.TaskEnd:
 		return false
 	}
 	return true
@@ -134,6 +133,8 @@ func (c *call) ask(ctx context.Context, prompt string, echo bool) (string, error
 	if c.o.Ask == nil {
 		return "", &tasks.Error{Kind: tasks.Failed, Op: "ask \"" + prompt + "\"", Detail: "there is no terminal to answer at"}
 	}
+	c.asking.Lock()
+	defer c.asking.Unlock()
 	c.emit(event.Event{Kind: event.Prompt, Host: c.host.name, Message: "[" + c.task.Name.Text() + "]\n" + prompt + ": "})
 	return c.o.Ask(ctx, echo)
 }

@@ -185,13 +185,14 @@ func (p *play) failIncludes(g group, outcomes []outcome, err error) {
 		for _, h := range g.hosts {
 			if outcomes[i].host.name == h {
 				outcomes[i].result = failure(err)
-				p.showIncludeFailure(h, outcomes[i].result)
+				p.showFailure(h, outcomes[i].result)
 			}
 		}
 	}
 }
 
-func (p *play) showIncludeFailure(host string, r result) {
+// showFailure shows a failure that comes after what the task itself came to.
+func (p *play) showFailure(host string, r result) {
 	p.emit(event.Event{Kind: event.HostDone, Host: host, Status: event.Failed, Result: r.shown(), Hint: r.hint})
 	status := event.Failed
 	if p.machine.Rescuable(host) {

@@ -12,6 +12,7 @@ import (
 	"github.com/calroll/calroll/playbooks/expr"
 	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/playbooks/value"
+	"github.com/calroll/calroll/playbooks/vars"
 	"github.com/calroll/calroll/runner/action"
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/machine"
@@ -22,6 +23,10 @@ import (
 // play carries one play out.
 type play struct {
 	*run
+	world     *vars.World // of its own when it goes at the same time as others
+	lane      int         // which of them it is, from 1; 0 when it goes alone
+	running   string      // the task, when it is one of several plays
+	hushed    *hush       // not nil: only what fails is shown and counted; guarded by run.mu
 	def       *playbooks.Play
 	index     int // of the play in the run, from 0
 	machine   *machine.Machine
@@ -162,14 +167,18 @@ func (p *play) onHosts(ctx context.Context, r *ref, want machine.Run) []outcome 
 		}
 		start()
 		places <- struct{}{}
+		p.slots <- struct{}{}
 		wg.Go(func() {
-			defer func() { <-places }()
+			defer func() { <-p.slots; <-places }()
 			outcomes[i] = p.onHost(ctx, r, h, number)
 			outcomes[i].notified = before.notified
 			p.keep(r, outcomes[i], at, want, number)
 		})
 	}
 	wg.Wait()
+	if p.lane > 0 && number > 0 {
+		p.emit(event.Event{Kind: event.TaskEnd, TaskNo: number})
+	}
 	return outcomes
 }
 
@@ -191,7 +200,10 @@ func (p *play) startTask(r *ref, host string, number int64) {
 			name = expr.String(v)
 		}
 	}
-	p.emit(event.Event{Kind: event.TaskStart, Task: taskName(r.task, name), TaskNo: number, Action: r.task.Action, Handler: r.task.Handler, Gate: r.task.Gate.Text(),
+	if name = taskName(r.task, name); p.lane > 0 {
+		p.running = name
+	}
+	p.emit(event.Event{Kind: event.TaskStart, Task: name, TaskNo: number, Action: r.task.Action, Handler: r.task.Handler, Gate: r.task.Gate.Text(),
 		Where: r.task.Pos.String(), Pos: r.task.Pos})
 }
 
@@ -214,7 +226,7 @@ func taskName(t *playbooks.Task, name string) string {
 func (p *play) onHost(ctx context.Context, r *ref, h *host, number int64) outcome {
 	ctx, cancel := p.limit.on(ctx)
 	defer cancel()
-	p.emit(event.Event{Kind: event.HostStart, Host: h.name, TaskNo: number})
+	p.emit(event.Event{Kind: event.HostStart, Host: h.name, TaskNo: number, Task: p.running})
 	began := time.Now()
 	c := &call{play: p, task: r.task, extra: r.extra, host: h, number: number, scope: p.scope(r, h.name)}
 	o := outcome{host: h}
@@ -334,6 +346,7 @@ func (p *play) joinAll(outcomes []outcome) {
 			}
 			if err := p.join(o.host.name, r.join); err != nil {
 				outcomes[i].result = failure(err)
+				p.showFailure(o.host.name, outcomes[i].result)
 			}
 		}
 	}
@@ -387,7 +400,7 @@ func (p *play) answer(r *ref, outcomes []outcome) ([]machine.Output, error) {
 			if err != nil && p.rollback == machine.None {
 				return nil, err
 			} else if err != nil {
-				p.emit(event.Event{Kind: event.HostDone, Host: o.host.name, Status: event.Failed, Result: map[string]any{"msg": err.Error()}})
+				p.emit(event.Event{Kind: event.HostDone, Host: o.host.name, Status: event.Failed, Where: r.task.Pos.String(), Result: map[string]any{"msg": err.Error()}})
 				p.count(o.host.name, event.Failed, false)
 				done.Outcome = machine.Failed
 			}
@@ -479,6 +492,8 @@ func (p *play) handlersNamed(name string) []int {
 // forgive lets hosts of the play that have failed in earlier plays take part again, from the next play on. Hosts that were lost stay out, as
 // under Ansible.
 func (p *play) forgive() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, h := range p.absent {
 		if !p.unreached[h] {
 			delete(p.gone, h)

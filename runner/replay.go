@@ -167,7 +167,7 @@ func (p *play) startBatch(out machine.StartBatch) {
 		p.awaits(store.Line{Play: p.index, Since: p.since}, out.Hosts)
 		return
 	}
-	p.since = p.taskNo + 1
+	p.since = p.lastTask() + 1
 	if p.resumed != nil {
 		if since, ok := p.resumed.Record.Batches[store.Batch{Play: p.index, Number: out.Number}]; ok {
 			p.since = since
@@ -188,8 +188,7 @@ func (p *play) awaits(l store.Line, hosts []string) {
 
 // headings holds those of plays and batches back of which nothing is done any more, until something is. Nil holds nothing back.
 type headings struct {
-	on   bool
-	held []event.Event
+	held map[int][]event.Event // by lane; nil once something was done under them
 }
 
 // pass gives the events to show now that e has come.
@@ -197,21 +196,28 @@ func (h *headings) pass(e event.Event) []event.Event {
 	if h == nil {
 		return []event.Event{e}
 	}
+	held := h.held[e.Lane]
 	switch e.Kind {
 	case event.PlayStart:
-		h.on, h.held = true, []event.Event{e}
+		if e.Lane == 0 || h.held == nil {
+			h.held = map[int][]event.Event{}
+		}
+		delete(h.held, 0)
+		h.held[e.Lane] = []event.Event{e}
 		return nil
 	case event.BatchStart:
-		h.on, h.held = true, append(h.held[:min(len(h.held), 1)], e)
+		if len(held) == 0 || held[0].Kind != event.PlayStart {
+			held = nil
+		}
+		h.held[e.Lane] = append(held[:min(len(held), 1)], e)
 		return nil
 	case event.NoHosts, event.Commit:
-		if h.on {
+		if held != nil {
 			return nil
 		}
 	case event.RunEnd, event.Recap, event.RunStart, event.Warning:
 	default:
-		held := h.held
-		h.on, h.held = false, nil
+		delete(h.held, e.Lane)
 		return append(held, e)
 	}
 	return []event.Event{e}

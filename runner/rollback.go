@@ -96,11 +96,7 @@ func (rb RollbackOptions) toAsk(inv *inventory.Inventory) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot use --limit %s: %w", rb.Limit, err)
 	}
-	var hosts []string
-	for _, h := range found {
-		hosts = append(hosts, h.Name)
-	}
-	return hosts, nil
+	return namesOf(found), nil
 }
 
 // rollbackHosts are the hosts of a run, as far as the limit goes.

@@ -101,7 +101,10 @@ type run struct {
 	resumed *Resumption
 	plays   int // that have ended
 
-	mu       sync.Mutex // guards what follows: hosts report at the same time
+	asking sync.Mutex    // held while the user is asked
+	slots  chan struct{} // has a place for each task on a host that may go at a time, in whatever play
+
+	mu       sync.Mutex // guards what follows: hosts report at the same time, and plays
 	headings *headings  // nil unless resumed
 	unkept   bool       // what tasks came to could not be recorded
 	sink     event.Sink
@@ -109,7 +112,6 @@ type run struct {
 	counts   map[string]*event.Counts
 	taskNo   int64
 	others   map[string][]string     // by host, those that have done something in its place
-	hushed   *hush                   // not nil: only what fails is shown and counted
 	open     map[string]event.Status // hosts that could not be taken back as a whole, and how that ended
 
 	gone       map[string]bool // hosts that failed or were lost: later plays go on without them
@@ -134,7 +136,7 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 	if err := errors.Join(errs...); err != nil {
 		return Summary{Exit: ExitParse}, err
 	}
-	if err := errors.Join(checkHosts(o, books), checkReversible(o, books)); err != nil {
+	if err := errors.Join(checkHosts(o, books), checkTogether(o, books), checkReversible(o, books)); err != nil {
 		return Summary{Exit: ExitError}, err
 	}
 	o.books = books
@@ -157,6 +159,7 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 	defer r.fleet.close()
 	right.give(ctx, r)
 	r.askUnconfirmed(ctx)
+	r.endUndos(ctx)
 	for _, book := range books {
 		more, err := r.playbook(ctx, book)
 		if err != nil {
@@ -209,17 +212,19 @@ func checkHosts(o Options, books []*playbooks.Playbook) error {
 // joinsHosts tells whether a play has tasks that add hosts or groups: names that later plays use need not exist before the run.
 func joinsHosts(p *playbooks.Play) bool {
 	for t := range p.Leaves() {
-		if t.Module == "add_host" || t.Module == "group_by" {
+		if joins(t) {
 			return true
 		}
 	}
 	return false
 }
 
+func joins(t *playbooks.Task) bool { return t.Module == "add_host" || t.Module == "group_by" }
+
 func begin(o Options, id string) (*run, error) {
 	now := time.Now()
 	r := &run{o: o, id: id, loader: o.Loader, env: o.Env, actions: action.All(), mask: o.Mask, started: now,
-		counts: map[string]*event.Counts{}, others: map[string][]string{}, open: map[string]event.Status{}, gone: map[string]bool{}, unreached: map[string]bool{}}
+		slots: make(chan struct{}, max(o.Forks, 1)), counts: map[string]*event.Counts{}, others: map[string][]string{}, open: map[string]event.Status{}, gone: map[string]bool{}, unreached: map[string]bool{}}
 	r.world = newWorld(o)
 	if o.Resume != nil {
 		r.resumed, r.taskNo, r.headings = o.Resume, o.Resume.Record.LastNo, &headings{}
@@ -291,27 +296,47 @@ func (r *run) used(id store.Identity) error {
 func (r *run) emit(e event.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, e := range r.hears(e) {
-		for _, e := range r.headings.pass(e) {
-			e.Time = time.Now()
-			r.sink.Emit(e)
-		}
+	r.announce(e)
+}
+
+// announce is emit for those who hold r.mu.
+func (r *run) announce(e event.Event) {
+	for _, e := range r.headings.pass(e) {
+		e.Time = time.Now()
+		r.sink.Emit(e)
+	}
+}
+
+// emit tells the sinks of the play.
+func (p *play) emit(e event.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e.Lane = p.lane
+	for _, e := range p.hushed.hears(e) {
+		p.announce(e)
 	}
 }
 
 // count adds a task's end to a host's line of the recap.
-func (r *run) count(host string, s event.Status, changed bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.hushed != nil && s != event.Failed && s != event.Unreachable {
+func (p *play) count(host string, s event.Status, changed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.hushed != nil && s != event.Failed && s != event.Unreachable {
 		return
 	}
-	c := r.counts[host]
+	c := p.counts[host]
 	if c == nil {
 		c = &event.Counts{}
-		r.counts[host] = c
+		p.counts[host] = c
 	}
 	c.Add(s, changed)
+}
+
+// lastTask is the number of the newest task.
+func (r *run) lastTask() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.taskNo
 }
 
 func (r *run) nextTask() int64 {

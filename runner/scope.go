@@ -117,23 +117,23 @@ func render(scope *vars.Scope) playbooks.Render {
 
 // addVarsFiles reads vars_files, of each list of alternatives the first that exists: at once where their names need no host, else for each
 // host when it is looked at.
-func (r *run) addVarsFiles(def *playbooks.Play, p *vars.Play) error {
+func (p *play) addVarsFiles(own *vars.Play) error {
 	var problems source.Problems
 	var later [][]playbooks.Setting[string]
-	for _, alternatives := range def.VarsFiles {
-		v, err := r.firstVarsFile(def, alternatives, r.world.Play())
+	for _, alternatives := range p.def.VarsFiles {
+		v, err := p.firstVarsFile(p.def, alternatives, p.world.Play())
 		var undefined *expr.Undefined
 		switch {
 		case errors.As(err, &undefined):
 			later = append(later, alternatives)
 		case err != nil:
-			problems.Add(def.Pos, err)
+			problems.Add(p.def.Pos, err)
 		default:
-			p.Files = append(p.Files, v)
+			own.Files = append(own.Files, v)
 		}
 	}
 	if later != nil {
-		p.HostFiles = func(s *vars.Scope) ([]*value.Vars, error) { return r.varsFilesOf(def, later, s) }
+		own.HostFiles = func(s *vars.Scope) ([]*value.Vars, error) { return p.varsFilesOf(p.def, later, s) }
 	}
 	return problems.Err()
 }

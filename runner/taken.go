@@ -17,7 +17,7 @@ type taken struct {
 	items []takenItem
 	errs  map[string]error        // by identity, why the last attempt as it broke off
 	notes map[string]journal.Note // likewise, what the host did by itself
-	begun bool                    // something may have been taken back
+	begun bool                    // something may have been taken back: a host that refuses to begin stands where it stood
 }
 
 type takenItem struct {

@@ -3,6 +3,7 @@ package runner
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -12,16 +13,25 @@ import (
 	"github.com/calroll/calroll/runner/event"
 )
 
-// Course is what the events of a run tell a rollback: its tasks, and in which turns hosts were altered. It is a sink for the events that the run
+// Course is what the events of a run tell a rollback: its tasks, and which of them altered a host. It is a sink for the events that the run
 // store keeps; the zero value knows of no event.
 //
 // A turn is what goes back at once: a batch of a rolling play, or all plays without batches between two rolling ones.
 type Course struct {
 	Tasks []PastTask
 
-	batch   string
+	lanes   event.PerLane[lane]
 	turns   []turn
-	altered map[string][]int // by host, the turns in which it may have been altered, ascending
+	turnOf  map[int64]int      // by task
+	altered map[string][]int64 // by host, the numbers of the tasks that may have altered it, ascending
+	last    int64              // the number of the last task
+}
+
+// lane is how far a play is; those that go at the same time have one each.
+type lane struct {
+	batch string
+	turn  int
+	task  int64
 }
 
 // PastTask is one start of a task. A task starts once a batch.
@@ -33,61 +43,92 @@ type PastTask struct {
 }
 
 type turn struct {
-	since   int64 // the number of its first task
-	rolling bool
+	since, last int64 // the numbers of its first and last tasks; those of plays that go at the same time are among them
+	lane        int
+	rolling     bool
 }
 
 // wave are hosts that go back at the same time.
 type wave struct {
 	hosts []string
-	since int64 // what was done elsewhere, by the controller or on hosts outside of batches, from this task on goes back before them
+	since int64 // what was done elsewhere, by the controller or on hosts whose turn is older, from this task on goes back before them
+}
+
+// step is a part of what goes back before a wave: what the controller did from a task on, or what was done on hosts.
+type step struct {
+	since      int64
+	controller bool
 }
 
 // Emit implements event.Sink.
 func (h *Course) Emit(e event.Event) {
+	l := h.lanes.Of(e.Lane)
 	switch e.Kind {
+	case event.PlayStart:
+		if e.Lane == 0 {
+			h.lanes = event.PerLane[lane]{}
+		}
 	case event.BatchStart:
-		h.startBatch(e)
+		h.startBatch(l, e)
 	case event.TaskStart:
-		if e.TaskNo > h.lastTask() { // a run that was continued tells its first tasks twice
-			h.Tasks = append(h.Tasks, PastTask{e.TaskNo, e.Task, e.Where, h.batch})
+		l.task = e.TaskNo
+		if _, known := h.turnOf[e.TaskNo]; !known { // a run that was continued tells its first tasks twice
+			h.startTask(l, e)
 		}
 	case event.HostDone:
 		if mayAlter(e.Status) {
-			h.alters(cmp.Or(e.Delegated, e.Host))
+			h.alters(cmp.Or(e.Delegated, e.Host), cmp.Or(e.TaskNo, l.task))
 		}
 	}
 }
 
-func (h *Course) startBatch(e event.Event) {
-	h.batch = ""
+// begin makes sure that there is a turn, also where no batch was told of.
+func (h *Course) begin() {
+	if len(h.turns) == 0 {
+		h.turns = []turn{{}}
+	}
+	if h.turnOf == nil {
+		h.turnOf = map[int64]int{}
+	}
+}
+
+func (h *Course) startTask(l *lane, e event.Event) {
+	h.begin()
+	h.Tasks = append(h.Tasks, PastTask{e.TaskNo, e.Task, e.Where, l.batch})
+	h.turnOf[e.TaskNo] = l.turn
+	h.turns[l.turn].last = e.TaskNo
+	h.last = max(h.last, e.TaskNo)
+}
+
+func (h *Course) startBatch(l *lane, e event.Event) {
+	l.batch = ""
 	rolling := e.Batches > 1
 	if rolling {
-		h.batch = fmt.Sprintf("%d/%d", e.Batch, e.Batches)
+		l.batch = fmt.Sprintf("%d/%d", e.Batch, e.Batches)
 	}
-	if n := len(h.turns); !rolling && n > 0 && !h.turns[n-1].rolling {
+	n := len(h.turns)
+	if n > 0 && !rolling && e.Lane == 0 && !h.turns[n-1].rolling && h.turns[n-1].lane == 0 {
+		l.turn = n - 1
 		return
 	}
 	var since int64
-	if len(h.turns) > 0 {
-		since = h.lastTask() + 1
+	if n > 0 {
+		since = h.last + 1
 	}
-	h.turns = append(h.turns, turn{since, rolling})
+	h.turns = append(h.turns, turn{since: since, lane: e.Lane, rolling: rolling})
+	l.turn = n
 }
 
 // mayAlter tells whether a task that ended so may have altered its host: one that failed may have done so before.
 func mayAlter(s event.Status) bool { return s != event.OK && s != event.Skipped }
 
-func (h *Course) alters(host string) {
-	if len(h.turns) == 0 {
-		h.turns = []turn{{}}
-	}
+func (h *Course) alters(host string, task int64) {
+	h.begin()
 	if h.altered == nil {
-		h.altered = map[string][]int{}
+		h.altered = map[string][]int64{}
 	}
-	now := len(h.turns) - 1
-	if all := h.altered[host]; len(all) == 0 || all[len(all)-1] != now {
-		h.altered[host] = append(all, now)
+	if at, known := slices.BinarySearch(h.altered[host], task); !known {
+		h.altered[host] = slices.Insert(h.altered[host], at, task)
 	}
 }
 
@@ -120,23 +161,40 @@ func (h *Course) waves(hosts []string, limit int) []wave {
 // key is the turns of a host that count, the newest first.
 func (h *Course) key(host string) []int {
 	var key []int
-	for _, t := range slices.Backward(h.altered[host]) {
+	for _, t := range h.turnsOf(host) {
 		if h.turns[t].rolling {
 			key = append(key, t)
 		}
 	}
-	switch all := h.altered[host]; {
+	switch all := h.turnsOf(host); {
 	case len(key) > 0:
 		return key
 	case len(all) > 0:
-		return all[:1]
+		return all[len(all)-1:]
 	}
 	return []int{len(h.turns)}
 }
 
-// batched tells whether a batch altered the host.
-func (h *Course) batched(host string) bool {
-	return slices.ContainsFunc(h.altered[host], func(t int) bool { return h.turns[t].rolling })
+// turnsOf are the turns in which a host may have been altered, the newest first.
+func (h *Course) turnsOf(host string) []int {
+	var all []int
+	for _, task := range h.altered[host] {
+		all = append(all, h.turnOf[task])
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	slices.Reverse(all)
+	return all
+}
+
+// free is the first task after the host's last batch: what was done on it from there on goes back in parts, what was done before as a whole.
+func (h *Course) free(host string) int64 {
+	for _, t := range h.turnsOf(host) {
+		if h.turns[t].rolling {
+			return h.turns[t].last + 1
+		}
+	}
+	return 0
 }
 
 func (h *Course) since(turn int) int64 {
@@ -146,9 +204,51 @@ func (h *Course) since(turn int) int64 {
 	return h.turns[turn].since
 }
 
-// alteredIn tells whether the host was altered in a turn that began with a task from since on and below before.
+// alteredIn tells whether one of the tasks from since on and below before may have altered the host.
 func (h *Course) alteredIn(host string, since, before int64) bool {
-	return slices.ContainsFunc(h.altered[host], func(t int) bool { return h.turns[t].since >= since && h.turns[t].since < before })
+	return slices.ContainsFunc(h.altered[host], func(t int64) bool { return t >= since && t < before })
+}
+
+// backwards are the tasks that altered something, the newest first, each a step of its own. controller are those that the controller carried out.
+func (h *Course) backwards(controller []int64) []step {
+	kinds := map[int64]bool{}
+	for _, tasks := range h.altered {
+		for _, t := range tasks {
+			kinds[t] = false
+		}
+	}
+	for _, t := range controller {
+		kinds[t] = true
+	}
+	var all []step
+	for _, t := range slices.Backward(slices.Sorted(maps.Keys(kinds))) {
+		all = append(all, step{t, kinds[t]})
+	}
+	return all
+}
+
+// downTo joins those of the steps, the newest first, that lie between two of the other kind. The last two, the controller's and the hosts', go down to
+// since, whatever is known to be there.
+func downTo(since int64, steps []step) []step {
+	var all []step
+	for _, s := range steps {
+		switch n := len(all); {
+		case s.since < since:
+		case n > 0 && all[n-1].controller == s.controller:
+			all[n-1].since = s.since
+		default:
+			all = append(all, s)
+		}
+	}
+	if n := len(all); n > 0 && !all[n-1].controller {
+		all = all[:n-1]
+	}
+	if n := len(all); n > 0 {
+		all[n-1].since = since
+	} else {
+		all = []step{{since, true}}
+	}
+	return append(all, step{since, false})
 }
 
 func cut(all []wave, limit int) []wave {
@@ -171,8 +271,8 @@ func (h *Course) Task(word string) (int64, error) {
 		return 0, nil
 	}
 	if n, err := strconv.ParseInt(word, 10, 64); err == nil && n > 0 {
-		if last := h.lastTask(); last > 0 && n > last {
-			return 0, fmt.Errorf("cannot take back what came after task %d: the last task of the run was %d", n, last)
+		if h.last > 0 && n > h.last {
+			return 0, fmt.Errorf("cannot take back what came after task %d: the last task of the run was %d", n, h.last)
 		}
 		return n, nil
 	}
@@ -203,14 +303,6 @@ func (h *Course) noTask(word string) error {
 		return fmt.Errorf("%w; did you mean %q?", err, near)
 	}
 	return err
-}
-
-// lastTask is the number of the last task, 0 when none is known.
-func (h *Course) lastTask() int64 {
-	if len(h.Tasks) == 0 {
-		return 0
-	}
-	return h.Tasks[len(h.Tasks)-1].Number
 }
 
 // String is the task's number, name, batch and place.

@@ -23,6 +23,7 @@ type undoing struct {
 	// preview takes nothing back and tells what would be.
 	preview  bool
 	patience *patience // with hosts that were lost; nil has none
+	lane     int       // of the play that undoes, when several go at the same time
 }
 
 // owners are the hosts for which what is undone on a host was done, as its journal has it.
@@ -58,20 +59,23 @@ func (r *run) inPlaceOf(hosts []string) []string {
 }
 
 // undoHosts takes hosts back, many at a time, and tells what came of it; whole means that every one is as it was, untouched are those that stand where
-// they stood because nobody could get there.
-func (r *run) undoHosts(ctx context.Context, hosts []string, u undoing) (untouched []string, whole bool) {
+// they stood because nobody could get there, or begin, and on broken ones it was begun and broke off.
+func (r *run) undoHosts(ctx context.Context, hosts []string, u undoing) (untouched, broken []string, whole bool) {
 	var mu sync.Mutex
 	whole = true
 	r.onEach(hosts, func(h string) {
-		begun, ok := r.undoHost(ctx, h, u)
+		t, ok := r.undoHost(ctx, h, u)
 		mu.Lock()
 		defer mu.Unlock()
 		whole = whole && ok
-		if !begun {
+		switch {
+		case !t.begun:
 			untouched = append(untouched, h)
+		case t.err() != nil:
+			broken = append(broken, h)
 		}
 	})
-	return untouched, whole
+	return untouched, broken, whole
 }
 
 // onEach does something for each host, for at most forks of them at a time.
@@ -89,11 +93,12 @@ func (r *run) onEach(hosts []string, do func(host string)) {
 }
 
 // undoHost takes one host back as every identity that worked there, and reports it as one line.
-func (r *run) undoHost(ctx context.Context, host string, u undoing) (begun, whole bool) {
-	t, ways := &taken{}, r.fleet.ways(host)
+func (r *run) undoHost(ctx context.Context, host string, u undoing) (t *taken, whole bool) {
+	ways := r.fleet.ways(host)
+	t = &taken{begun: len(ways) == 0}
 	u.downTo = max(u.downTo, r.heldUpAt(ctx, ways, u))
 	r.takeBack(ctx, ways, u, t)
-	return t.begun || len(ways) == 0, r.tell(host, t, u)
+	return t, r.tell(host, t, u)
 }
 
 // takeBack undoes what was done by ways, all of one host: the controller's own work on its behalf first, then the states of every user, and only then
@@ -121,7 +126,7 @@ func (r *run) takeBack(ctx context.Context, ways []way, u undoing, t *taken) {
 
 // tell reports what came back on a host and whether it is as it was. Nothing is said of a host that has only worked for others and altered nothing.
 func (r *run) tell(host string, t *taken, u undoing) bool {
-	e := event.Event{Kind: event.UndoHost, Host: host}
+	e := event.Event{Kind: event.UndoHost, Lane: u.lane, Host: host}
 	e.Status, e.Message = t.summary(host, u)
 	whole := e.Status == event.OK || e.Status == event.Changed
 	if u.of != nil && !slices.Contains(u.of, host) {
@@ -171,10 +176,11 @@ func (r *run) heldUpAt(ctx context.Context, ways []way, u undoing) int64 {
 // undoAs undoes what one identity has done.
 func (r *run) undoAs(ctx context.Context, w way, u undoing, o remote.UndoOptions, t *taken) {
 	o.Force, o.DownTo, o.For, o.Preview = u.force, u.downTo, u.owners(w.Host), u.preview
+	o.Each = func(journal.Item) { t.begun = true }
 	err := r.patiently(ctx, w, u, func(c *remote.Client) error {
-		t.begun = true
 		defer r.hanging(w.Host, u.back)()
 		report, err := c.Undo(ctx, u.run, r.fleet.holder, o)
+		t.begun = t.begun || err == nil || isLost(err)
 		t.add(w, report, err)
 		if err == nil && !o.Hold && !o.Preview {
 			c.Confirmed() // the host has nothing to wait for any more

@@ -123,6 +123,8 @@ func TestTwoBastions(t *testing.T) {
 	if got := west.runsOf("east"); len(got) != 1 || got[0].State != store.Running {
 		t.Errorf("west sees %+v", got)
 	}
+	// The host may be in its second task before east has heard of the first.
+	s.until(func() bool { return strings.Contains(west.show(east.runsOf("east")[0].ID), "changed: ["+h.Name+"]") })
 	_ = first.Process.Kill()
 	_ = first.Wait()
 	s.until(func() bool { return west.runsOf("east")[0].State == store.Killed })

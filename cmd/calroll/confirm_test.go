@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -130,6 +131,36 @@ func TestConfirmWithoutController(t *testing.T) {
 	s.contains(resumed, "changed: ["+h.Name+"] 2 taken back by the host itself (not confirmed in 10s)", "ok: ["+h.Name+"] confirmed")
 	if got := s.sh(h, both); got != "new\nnew" {
 		t.Errorf("after the resume it has %s:\n%s", got, resumed)
+	}
+	s.nothingRuns(h)
+}
+
+// TestConfirmOfAHostThatBoots: the watcher ends with the host, so the run waits until it is there again, and takes back what was done.
+func TestConfirmOfAHostThatBoots(t *testing.T) {
+	s := newRig(t, 1)
+	h := s.lab.Hosts[0]
+	s.sh(h, "echo old >/root/settings")
+	book := s.write("play.yml", "- hosts: all\n  gather_facts: false\n  confirm: 60s\n  tasks:\n    - copy: {content: \"new\\n\", dest: /root/settings}\n"+
+		"    - shell: 'touch /run/started; until test -e /run/go; do sleep 0.05; done'\n      undo: none\n")
+	cmd := s.command("run", book, "-i", s.lab.InventoryFile())
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.until(func() bool { return s.has(h, "/run/started") })
+	for _, do := range []func(context.Context) error{h.Kill, h.Start} {
+		if err := do(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != runner.ExitUnreachable {
+		t.Errorf("the run ends with %d", code)
+	}
+	s.contains(out.String(), "fatal: ["+h.Name+"]: UNREACHABLE!", "waiting: ["+h.Name+"] up to 1m", "changed: ["+h.Name+"] 1 restored")
+	if got := s.sh(h, "cat /root/settings"); got != "old" {
+		t.Errorf("it has %s", got)
 	}
 	s.nothingRuns(h)
 }

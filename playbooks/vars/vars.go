@@ -25,10 +25,12 @@
 //   - Only value.Template is rendered. What hosts and lookups answered is data for ever.
 //   - A World is altered by one goroutine between tasks; then Scopes of different hosts may be made and read at the same time. A Scope, with
 //     those made of it by With, belongs to one goroutine.
+//   - Plays that go at the same time have a World each, made by Fork: until Join each sees the hosts of the others as they were.
 package vars
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"sync"
 
@@ -56,7 +58,7 @@ type World struct {
 	batch  []string
 	gone   map[string]bool
 
-	mu     sync.Mutex // guards what follows, and Host.base: Scopes made at the same time fill them
+	mu     *sync.Mutex // guards what follows, and Host.base: Scopes made at the same time fill them; forks share it
 	hosts  map[string]*Host
 	groups *value.Dict // the magic variable, nil until it is asked for
 }
@@ -101,7 +103,38 @@ func New(o Options) *World {
 	if o.Magic == nil {
 		o.Magic = value.NewDict()
 	}
-	return &World{o: o, hosts: map[string]*Host{}, gone: map[string]bool{}}
+	return &World{o: o, mu: &sync.Mutex{}, hosts: map[string]*Host{}, gone: map[string]bool{}}
+}
+
+// Fork is a World that knows what w knows now, for a play that goes at the same time as others.
+func (w *World) Fork() *World {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := *w
+	f.hosts, f.gone = map[string]*Host{}, maps.Clone(w.gone)
+	for name, h := range w.hosts {
+		f.hosts[name] = h.in(&f)
+	}
+	return &f
+}
+
+// Join takes over what a fork of w knows of some hosts.
+func (w *World) Join(fork *World, hosts []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, name := range hosts {
+		if h := fork.hosts[name]; h != nil {
+			w.hosts[name] = h.in(w)
+			w.hosts[name].base = nil // the fork may have turned to another playbook
+		}
+	}
+}
+
+// in is the host in another World. What is known of it is never altered, but replaced, so that both can look at it.
+func (h *Host) in(w *World) *Host {
+	c := *h
+	c.world = w
+	return &c
 }
 
 // StartPlaybook turns to a playbook: group_vars and host_vars beside it count from now on.
@@ -109,6 +142,9 @@ func (w *World) StartPlaybook(dir string) {
 	w.dir, w.folder = dir, inventory.NewFolder(dir)
 	w.InventoryChanged()
 }
+
+// Dir is the folder of the playbook.
+func (w *World) Dir() string { return w.dir }
 
 // InventoryChanged makes later Scopes see the inventory's hosts and groups as they are now.
 func (w *World) InventoryChanged() {

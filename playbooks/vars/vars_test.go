@@ -180,6 +180,28 @@ func TestScopesSeeTheWorldAsItWas(t *testing.T) {
 	}
 }
 
+// TestForksSeeEachOtherWhenTheyAreJoined: plays that go at the same time see the hosts of the others as they were.
+func TestForksSeeEachOtherWhenTheyAreJoined(t *testing.T) {
+	w, _ := newWorld(t, "-- inv.yml --\nall: {hosts: {a: {x: 0}, b: {x: 0, of_a: '{{ hostvars.a.x }}'}}}\n")
+	w.Host("a").SetFacts(value.NewDict("x", 1))
+	left, right := w.Fork(), w.Fork()
+	left.Host("a").SetFacts(value.NewDict("x", 2))
+	left.StartPlay(vars.Play{Name: "left"})
+	left.SetGone("a", true)
+	right.Host("b").Register("x", value.NewDict("rc", 3))
+	hosts := func(w *vars.World) string {
+		return show(w.Host("b").Scope(), "x") + show(w.Host("b").Scope(), "of_a") + show(w.Host("a").Scope(), "x")
+	}
+	if got := hosts(left) + ", " + hosts(right) + ", " + hosts(w); got != "022, {'rc': 3}11, 011" {
+		t.Errorf("before they are joined: %s", got)
+	}
+	w.Join(left, []string{"a"})
+	w.Join(right, []string{"b"})
+	if got := hosts(w); got != "{'rc': 3}22" {
+		t.Errorf("after they are joined: %s", got)
+	}
+}
+
 func TestHostsOfNoInventoryCanBeDelegatedTo(t *testing.T) {
 	w, _ := newWorld(t, "-- inv.yml --\nall: {hosts: {h: }, vars: {a: 1}}\n")
 	s := w.Host("192.0.2.7").Scope()

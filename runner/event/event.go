@@ -27,6 +27,7 @@ const (
 	HostStart    Kind = "host_start" // the task begins on a host; only Live shows it
 	ItemDone     Kind = "item_done"  // one item of a loop
 	HostDone     Kind = "host_done"  // the task is done on a host
+	TaskEnd      Kind = "task_end"   // a task of one of several plays that go at the same time is done on all hosts
 	Retry        Kind = "retry"      // until did not hold yet
 	Included     Kind = "included"
 	Connect      Kind = "connect"
@@ -65,6 +66,7 @@ type Event struct {
 	Kind    Kind      `json:"event"`
 	Run     string    `json:"run,omitempty"`
 	Play    string    `json:"play,omitempty"`
+	Lane    int       `json:"lane,omitempty"` // which of the plays that go at the same time it is of, from 1; 0 when a play goes alone
 	Task    string    `json:"task,omitempty"`
 	TaskNo  int64     `json:"task_no,omitempty"` // counts task starts of the run from 1
 	Action  string    `json:"action,omitempty"`

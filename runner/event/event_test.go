@@ -159,3 +159,33 @@ func TestMask(t *testing.T) {
 		}
 	})
 }
+
+// TestPlaysAtTheSameTime: a task of one of several plays is shown when it is done on all hosts, under its play's headings.
+func TestPlaysAtTheSameTime(t *testing.T) {
+	var b bytes.Buffer
+	p := NewPlain(&b)
+	ok := func(lane int, host string) Event { return Event{Kind: HostDone, Lane: lane, Host: host, Status: OK} }
+	for _, e := range []Event{
+		{Kind: PlayStart, Lane: 1, Play: "left"}, {Kind: PlayHosts, Lane: 1}, {Kind: PlayStart, Lane: 2, Play: "right"}, {Kind: PlayHosts, Lane: 2},
+		{Kind: BatchStart, Lane: 1, Batch: 1, Batches: 2, Hosts: []string{"l1"}}, {Kind: BatchStart, Lane: 2, Batch: 1, Batches: 1, Hosts: []string{"r1", "r2"}},
+		{Kind: TaskStart, Lane: 1, Task: "one"}, {Kind: TaskStart, Lane: 2, Task: "two"}, ok(2, "r1"), ok(1, "l1"),
+		{Kind: Warning, Message: "odd"}, {Kind: TaskEnd, Lane: 1}, {Kind: BatchStart, Lane: 1, Batch: 2, Batches: 2, Hosts: []string{"l2"}},
+		{Kind: TaskStart, Lane: 1, Task: "one"}, ok(2, "r2"), {Kind: TaskEnd, Lane: 2}, {Kind: Included, Lane: 2, Message: "more.yml", Hosts: []string{"r1"}},
+		ok(1, "l2"), {Kind: Halt, Lane: 1, Message: "no further batch"}, {Kind: UndoStart, Lane: 1, Hosts: []string{"l2"}}, {Kind: TaskStart, Lane: 2, Task: "three"},
+		ok(2, "r1"), {Kind: TaskEnd, Lane: 2}, {Kind: UndoHost, Lane: 1, Host: "l2", Status: Changed, Message: "1 restored"}, {Kind: TaskStart, Lane: 2, Task: "cut"}, ok(2, "r1"),
+		{Kind: PlayStart, Play: "after"}, {Kind: TaskStart, Task: "three"}, ok(0, "l1"),
+	} {
+		p.Emit(e)
+	}
+	var got []string
+	for line := range strings.Lines(b.String()) {
+		if line = strings.TrimRight(line, " *\n"); line != "" {
+			got = append(got, line)
+		}
+	}
+	want := "[WARNING]: odd|PLAY [left]|BATCH [1/2: l1]|TASK [one]|ok: [l1]|BATCH [2/2: l2]|PLAY [right]|TASK [two]|ok: [r1]|ok: [r2]|included: more.yml for r1|" +
+		"PLAY [left]|BATCH [2/2: l2]|TASK [one]|ok: [l2]|no further batch|ROLLBACK [l2]|PLAY [right]|TASK [three]|ok: [r1]|PLAY [left]|BATCH [2/2: l2]|ROLLBACK [l2]|changed: [l2] 1 restored|PLAY [right]|TASK [cut]|ok: [r1]|PLAY [after]|TASK [three]|ok: [l1]"
+	if text := strings.Join(got, "|"); text != want {
+		t.Errorf("got  %s\nwant %s", text, want)
+	}
+}

@@ -19,7 +19,7 @@ type Live struct {
 	busy  map[string]time.Time
 	order []string
 	task  string
-	soaks bool // the hosts are busy until the soak ends
+	soaks map[string]bool // hosts that are busy until their soak ends
 	foot  bool
 	done  chan struct{}
 }
@@ -29,7 +29,7 @@ const refreshEvery = 200 * time.Millisecond
 
 // NewLive is a printer to the terminal w of so many columns.
 func NewLive(w io.Writer, columns, verbosity int) *Live {
-	l := &Live{to: w, width: columns, busy: map[string]time.Time{}, done: make(chan struct{})}
+	l := &Live{to: w, width: columns, busy: map[string]time.Time{}, soaks: map[string]bool{}, done: make(chan struct{})}
 	l.plain = &Plain{to: w, Verbosity: verbosity, Color: true}
 	go l.refresh()
 	return l
@@ -57,7 +57,7 @@ func (l *Live) Emit(e Event) {
 func (l *Live) follow(e Event) {
 	switch e.Kind {
 	case TaskStart:
-		if !l.soaks {
+		if len(l.soaks) == 0 {
 			l.task = e.Task
 		}
 	case UndoStart, ConfirmStart:
@@ -66,17 +66,26 @@ func (l *Live) follow(e Event) {
 			l.start(h, e.Time)
 		}
 	case SoakStart:
-		l.task, l.soaks = "soak", true
+		l.task = "soak"
 		for _, h := range e.Hosts {
+			l.soaks[h] = true
 			l.start(h, e.Time)
 		}
 	case HostStart:
+		if e.Task != "" && len(l.soaks) == 0 {
+			l.task = e.Task
+		}
 		l.start(e.Host, e.Time)
-	case Prompt, SoakEnd, Halt:
-		l.soaks = false
-		clear(l.busy) // nothing may be drawn over what the user types
+	case SoakEnd:
+		for _, h := range e.Hosts {
+			delete(l.soaks, h)
+			delete(l.busy, h)
+		}
+	case Prompt, Halt: // nothing may be drawn over what the user types
+		clear(l.soaks)
+		clear(l.busy)
 	case HostDone, UndoHost, ConfirmHost:
-		if !l.soaks {
+		if !l.soaks[e.Host] {
 			delete(l.busy, e.Host)
 		}
 	case Recap:

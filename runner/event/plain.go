@@ -2,6 +2,7 @@ package event
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ type Plain struct {
 	Verbosity int  // the number of -v
 	Color     bool // ANSI colours
 	task      Event
+	lanes     lanes
 }
 
 // NewPlain is a printer to w.
@@ -25,6 +27,12 @@ func NewPlain(w io.Writer) *Plain { return &Plain{to: w} }
 
 // Emit implements Sink.
 func (p *Plain) Emit(e Event) {
+	for _, e := range p.lanes.order(e) {
+		p.show(e)
+	}
+}
+
+func (p *Plain) show(e Event) {
 	switch e.Kind {
 	case RunStart:
 		p.line(2, "", "run %s", e.Run)
@@ -166,8 +174,8 @@ func (p *Plain) failure(e Event, host, item string) {
 		word = "failed: [" + host + "] " + strings.TrimPrefix(item, " => ") + " => "
 	}
 	p.line(0, red, "%s%s", word, compact(e.Result))
-	if e.Kind == HostDone && p.task.Where != "" {
-		p.line(0, red, "    at %s", p.task.Where)
+	if where := cmp.Or(e.Where, p.task.Where); e.Kind == HostDone && where != "" {
+		p.line(0, red, "    at %s", where)
 	}
 	if e.Hint != "" {
 		p.line(0, red, "    hint: %s", e.Hint)

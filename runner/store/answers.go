@@ -33,6 +33,10 @@ type Line struct {
 	// Answer: a task is done on a host, or with run_once for all hosts of the batch.
 	*Answer
 
+	// Undoing: an undo of what these hosts did from task Since on begins. It is over when they are Undone, or Spared: it could not begin on them.
+	Undoing []string `json:"undoing,omitempty"`
+	Spared  []string `json:"spared,omitempty"`
+
 	// Undone: what these hosts did from task Since on has been taken back.
 	Undone []string `json:"undone,omitempty"`
 
@@ -117,6 +121,8 @@ type Record struct {
 	LastNo  int64           // the highest number of a task
 	// Unconfirmed are hosts that may have gone back by themselves, to before this task.
 	Unconfirmed map[string]int64
+	// Undoing are hosts of which an undo, down to this task, was begun and is not over.
+	Undoing map[string]int64
 }
 
 // HostOf names a host in a play of a run.
@@ -160,7 +166,7 @@ func (s *Store) Record(id string) (*Record, error) {
 }
 
 func newRecord() *Record {
-	return &Record{Orders: map[int][]string{}, Batches: map[Batch]int64{}, Answers: map[Place]Answer{}, Passed: map[HostOf]bool{}, Unconfirmed: map[string]int64{}}
+	return &Record{Orders: map[int][]string{}, Batches: map[Batch]int64{}, Answers: map[Place]Answer{}, Passed: map[HostOf]bool{}, Unconfirmed: map[string]int64{}, Undoing: map[string]int64{}}
 }
 
 // Knows tells that a host has had a place in a play of the run.
@@ -189,6 +195,12 @@ func (r *recording) add(l Line) {
 	}
 	for _, h := range slices.Concat(l.Confirmed, l.Passed) {
 		delete(r.Unconfirmed, h)
+	}
+	for _, h := range l.Undoing {
+		r.Undoing[h] = l.Since
+	}
+	for _, h := range l.Spared {
+		delete(r.Undoing, h)
 	}
 	switch {
 	case l.Resumed:
@@ -233,6 +245,9 @@ func (r *Record) TakenBack(hosts []string, since int64) {
 	for _, h := range hosts {
 		if r.Unconfirmed[h] >= since {
 			delete(r.Unconfirmed, h)
+		}
+		if r.Undoing[h] >= since {
+			delete(r.Undoing, h)
 		}
 	}
 	for h := range r.Passed {

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +36,7 @@ type Host struct {
 	Confirm float64      `json:"confirm,omitempty"` // the host goes back by itself when it was not confirmed for so many seconds; 0 when it does not, or has
 	Seconds float64      `json:"seconds"`           // spent in tasks
 	Counts  event.Counts `json:"recap"`
+	lane    int
 }
 
 // Step is a task on a host: what was announced, and what came of it.
@@ -76,11 +76,15 @@ type History struct {
 	Recap bool      // the run has summed itself up
 
 	byName  map[string]*Host
-	play    string
-	batch   event.Event
-	task    *Timing
-	failed  map[string][]event.Event // items of the running task that failed, by host
-	undoing []string
+	lanes   event.PerLane[lane]
+	undoing map[string]bool // hosts that are taken back themselves
+}
+
+// lane is how far a play is; those that go at the same time have one each.
+type lane struct {
+	play   string
+	task   *Timing
+	failed map[string][]event.Event // items of the running task that failed, by host
 }
 
 // Fold is the History of events. over says that no more will come; plan names hosts and plays that the events may not have come to.
@@ -113,34 +117,44 @@ func (h *History) Host(name string) *Host { return h.byName[name] }
 
 // Emit implements event.Sink.
 func (h *History) Emit(e event.Event) {
+	l := h.lanes.Of(e.Lane)
 	switch e.Kind {
 	case event.RunStart:
 		h.Plays = 0 // whoever goes on with a run comes by its plays again
 	case event.PlayStart:
-		h.settle(e.Time)
-		h.Plays++
-		h.play, h.task = e.Play, nil
+		h.startPlay(e)
 	case event.PlayHosts:
-		h.waiting(h.play, e.Hosts, e.Time)
+		h.waiting(e, l.play)
 	case event.BatchStart:
-		h.startBatch(e)
+		h.startBatch(l, e)
 	case event.TaskStart:
-		h.task = &Timing{Task: Task{No: e.TaskNo, Play: h.play, Name: e.Task, Action: e.Action, Where: e.Where, Handler: e.Handler, Started: e.Time},
+		l.task = &Timing{Task: Task{No: e.TaskNo, Play: l.play, Name: e.Task, Action: e.Action, Where: e.Where, Handler: e.Handler, Started: e.Time},
 			Outcomes: map[string]event.Status{}}
-		h.Tasks, h.failed = append(h.Tasks, h.task), nil
+		h.Tasks, l.failed = append(h.Tasks, l.task), nil
 	case event.ItemDone:
-		h.itemDone(e)
+		l.itemDone(e)
 	case event.HostDone:
-		h.hostDone(e)
+		h.hostDone(l, e)
 	case event.Included:
-		h.included(e)
+		h.included(l, e)
 	default:
-		h.afterTasks(e)
+		h.afterTasks(l, e)
 	}
 }
 
+// startPlay ends what was before: all of it, unless the play goes at the same time as others.
+func (h *History) startPlay(e event.Event) {
+	for _, host := range h.Hosts {
+		if e.Lane == 0 || host.lane == 0 || host.lane == e.Lane {
+			host.settle(e.Time)
+		}
+	}
+	h.Plays++
+	*h.lanes.Of(e.Lane) = lane{play: e.Play}
+}
+
 // afterTasks takes in what happens when the tasks of a batch are over.
-func (h *History) afterTasks(e event.Event) {
+func (h *History) afterTasks(l *lane, e event.Event) {
 	switch e.Kind {
 	case event.Commit:
 		for _, name := range e.Hosts {
@@ -148,9 +162,9 @@ func (h *History) afterTasks(e event.Event) {
 			host.State, host.Since, host.Failure, host.Confirm = HostPassed, e.Time, nil, 0
 		}
 	case event.ConfirmHost:
-		h.confirmed(e)
+		h.confirmed(l, e)
 	case event.UndoStart:
-		h.undoing = e.Hosts
+		h.startUndo(e)
 	case event.UndoHost:
 		h.undone(e)
 	case event.Recap:
@@ -158,6 +172,15 @@ func (h *History) afterTasks(e event.Event) {
 		for name, c := range e.Counts {
 			h.host(name, e.Time).Counts = c
 		}
+	}
+}
+
+func (h *History) startUndo(e event.Event) {
+	if e.Lane == 0 || h.undoing == nil {
+		h.undoing = map[string]bool{}
+	}
+	for _, name := range e.Hosts {
+		h.undoing[name] = true
 	}
 }
 
@@ -175,47 +198,51 @@ func (h *History) host(name string, now time.Time) *Host {
 }
 
 // waiting says that hosts take part in a play.
-func (h *History) waiting(play string, names []string, now time.Time) {
-	for _, name := range names {
-		host := h.host(name, now)
-		host.State, host.Since, host.Play, host.Batch, host.Batches, host.Failure = HostWaiting, now, play, 0, 0, nil
-	}
-}
-
-func (h *History) startBatch(e event.Event) {
-	h.settle(e.Time)
-	h.batch, h.task = e, nil
+func (h *History) waiting(e event.Event, play string) {
 	for _, name := range e.Hosts {
 		host := h.host(name, e.Time)
-		host.State, host.Since, host.Play, host.Batch, host.Batches, host.Confirm = HostWorking, e.Time, h.play, e.Batch, e.Batches, e.Confirm
+		host.State, host.Since, host.Play, host.Batch, host.Batches, host.Failure = HostWaiting, e.Time, play, 0, 0, nil
 	}
 }
 
-// settle ends the batch, as a run that goes on has ended it: who has not failed has passed.
-func (h *History) settle(now time.Time) {
+func (h *History) startBatch(l *lane, e event.Event) {
 	for _, host := range h.Hosts {
-		if host.State == HostWorking {
-			host.State, host.Since, host.Confirm = HostPassed, now, 0
+		if host.lane == e.Lane {
+			host.settle(e.Time)
 		}
 	}
+	l.task = nil
+	for _, name := range e.Hosts {
+		host := h.host(name, e.Time)
+		host.State, host.Since, host.Play, host.Batch, host.Batches, host.Confirm = HostWorking, e.Time, l.play, e.Batch, e.Batches, e.Confirm
+		host.lane = e.Lane
+		delete(h.undoing, name)
+	}
 }
 
-func (h *History) itemDone(e event.Event) {
+// settle ends the host's batch, as a run that goes on has ended it: who has not failed has passed.
+func (h *Host) settle(now time.Time) {
+	if h.State == HostWorking {
+		h.State, h.Since, h.Confirm = HostPassed, now, 0
+	}
+}
+
+func (l *lane) itemDone(e event.Event) {
 	if e.Status != event.Failed && e.Status != event.Unreachable {
 		return
 	}
-	if h.failed == nil {
-		h.failed = map[string][]event.Event{}
+	if l.failed == nil {
+		l.failed = map[string][]event.Event{}
 	}
-	h.failed[e.Host] = append(h.failed[e.Host], e)
+	l.failed[e.Host] = append(l.failed[e.Host], e)
 }
 
-func (h *History) hostDone(e event.Event) {
+func (h *History) hostDone(l *lane, e event.Event) {
 	host := h.host(e.Host, e.Time)
-	step := &Step{Batch: host.Batch, Batches: host.Batches, Event: e, Items: h.failed[e.Host]}
-	if h.task != nil {
-		step.Task = h.task.Task
-		h.task.done(e)
+	step := &Step{Batch: host.Batch, Batches: host.Batches, Event: e, Items: l.failed[e.Host]}
+	if l.task != nil {
+		step.Task = l.task.Task
+		l.task.done(e)
 	}
 	host.Last = step
 	host.Seconds += e.Seconds
@@ -249,22 +276,22 @@ func (t *Timing) done(e event.Event) {
 	}
 }
 
-func (h *History) included(e event.Event) {
+func (h *History) included(l *lane, e event.Event) {
 	for _, name := range e.Hosts {
 		host := h.host(name, e.Time)
-		if h.task == nil {
+		if l.task == nil {
 			continue
 		}
-		host.Last = &Step{Task: h.task.Task, Batch: host.Batch, Batches: host.Batches, Event: event.Event{Time: e.Time, Kind: e.Kind, Host: name, Status: event.OK}}
-		h.task.done(host.Last.Event)
-		if strings.HasSuffix(h.task.Action, "include_tasks") { // as the run counts
+		host.Last = &Step{Task: l.task.Task, Batch: host.Batch, Batches: host.Batches, Event: event.Event{Time: e.Time, Kind: e.Kind, Host: name, Status: event.OK}}
+		l.task.done(host.Last.Event)
+		if strings.HasSuffix(l.task.Action, "include_tasks") { // as the run counts
 			host.Counts.OK++
 		}
 	}
 }
 
 // confirmed takes in that a host was told that it stays as it is, or could not be.
-func (h *History) confirmed(e event.Event) {
+func (h *History) confirmed(l *lane, e event.Event) {
 	host := h.host(e.Host, e.Time)
 	if e.Status == event.OK {
 		host.Confirm = 0
@@ -275,7 +302,7 @@ func (h *History) confirmed(e event.Event) {
 		state = HostLost
 	}
 	e.Result = map[string]any{"msg": e.Message}
-	step := &Step{Task: Task{Play: h.play, Name: "confirm", Started: e.Time}, Batch: host.Batch, Batches: host.Batches, Event: e}
+	step := &Step{Task: Task{Play: l.play, Name: "confirm", Started: e.Time}, Batch: host.Batch, Batches: host.Batches, Event: e}
 	host.State, host.Since, host.Failure = state, e.Time, step
 	host.Counts.Add(e.Status, false)
 }
@@ -290,7 +317,7 @@ func (h *History) undone(e event.Event) {
 	switch {
 	case e.Status == event.Failed || e.Status == event.Unreachable:
 		host.State, host.Since = HostHalfDone, e.Time
-	case slices.Contains(h.undoing, e.Host):
+	case h.undoing[e.Host]:
 		host.State, host.Since = HostUndone, e.Time
 	}
 }

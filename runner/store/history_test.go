@@ -22,6 +22,9 @@ func script(t *testing.T, text string) []event.Event {
 		}
 		now = now.Add(time.Second)
 		e := event.Event{Time: now}
+		if n, rest, ok := strings.Cut(w[0], "|"); ok { // of one of several plays that go at the same time
+			e.Lane, w[0] = int(n[0]-'0'), rest
+		}
 		switch w[0] {
 		case "run":
 			e.Kind = event.RunStart
@@ -79,6 +82,9 @@ func TestWhereEachHostStands(t *testing.T) {
 		"all batches committed at last": {begin + "batch 2/2 c d\n", true, "a passed t1, b passed t1, c working, d working"},
 		"resumed": {begin + "run\nplay p\nhosts a b c d\nbatch 1/2 a b\ntask t2\nhost a ok\nhost b ok\ncommit a b\nbatch 2/2 c d\n", true,
 			"a passed t2, b passed t2, c working, d working"},
+		"two at the same time": {"run\n1|play p\n1|hosts a b\n2|play q\n2|hosts c d\n1|batch 1/2 a\n2|batch 1/1 c d\n1|task t1\n2|task t2\n2|host c ok\n1|host a changed\n2|host d failed\n" +
+			"1|batch 2/2 b\n1|task t3\n1|host b failed\n1|undo b\n2|undo d\nundone b changed\nundone d changed\n", true,
+			"a passed t1, b undone t3, c working t2, d undone t2"},
 		"nothing has happened": {"run\n", false, "a not reached, b not reached, c not reached, d not reached"},
 	} {
 		t.Run(name, func(t *testing.T) {
