@@ -24,6 +24,7 @@ type object struct {
 	Atime  int64             `json:"atime,omitempty"` // Unix nanoseconds
 	Mtime  int64             `json:"mtime,omitempty"`
 	Xattrs map[string][]byte `json:"xattrs,omitempty"`
+	Inode  string            `json:"inode,omitempty"` // of a file with several names
 	nlink  uint64
 	dev    uint64
 	ino    uint64
@@ -56,8 +57,11 @@ func (p *place) look() (object, error) {
 		Rdev: st.Rdev, Atime: st.Atim.Nano(), Mtime: st.Mtim.Nano(), nlink: uint64(st.Nlink), dev: st.Dev, ino: st.Ino, //nolint:unconvert // another type on arm64
 		Xattrs: p.getXattrs(),
 	}
-	if o.Type == typeLink {
+	switch {
+	case o.Type == typeLink:
 		o.Target, err = p.readlink()
+	case o.Type == typeFile && o.nlink > 1:
+		o.Inode = o.inode()
 	}
 	return o, err
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -406,8 +405,13 @@ func (o object) inode() string { return fmt.Sprintf("inode %d:%d", o.dev, o.ino)
 
 // is tells whether o is what inode named once. After a boot the device may have another number (of overlay, btrfs, LVM); the inode's stays.
 func (o object) is(inode string) bool {
-	_, number, _ := strings.Cut(inode, ":")
-	return o.Type != typeAbsent && number == strconv.FormatUint(o.ino, 10)
+	return o.Type != typeAbsent && sameInode(inode, o.inode())
+}
+
+func sameInode(a, b string) bool {
+	_, one, named := strings.Cut(a, ":")
+	_, other, _ := strings.Cut(b, ":")
+	return named && one == other
 }
 
 func (s *Sys) hardlink(ctx context.Context, p, from *place, old, want object, op string) error {

@@ -71,6 +71,15 @@ func (k pathKind) State(ctx context.Context, b Before) (string, error) {
 	return o.word(), nil
 }
 
+// StandsFor tells that newer was about a name that older had made: from a copy, where the recorder could keep no link, it comes back as a file of its own.
+func (k pathKind) StandsFor(newer, older Before) bool {
+	var was, made pathMeta
+	if json.Unmarshal(newer.Meta, &was) != nil || json.Unmarshal(older.Meta, &made) != nil {
+		return false
+	}
+	return made.Inode != "" && sameInode(was.Before.Inode, made.Inode)
+}
+
 // sameAs tells whether a restore has nothing left to do.
 func (o object) sameAs(before object) bool {
 	return o.word() == before.word() && o.Mtime == before.Mtime && len(o.xattrsThatDiffer(before)) == 0

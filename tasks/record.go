@@ -21,6 +21,8 @@ type Before struct {
 	Linked bool            `json:"linked,omitempty"` // the image is a hard link to the old file, not a copy; assigned by the recorder
 	Moved  bool            `json:"moved,omitempty"`  // the image is the thing itself, moved away by the alteration (see Mover)
 	Done   bool            `json:"-"`                // the recorder was told that the alteration is complete; set when records are read
+	// StandIn is another state that counts as After: what the undo of a newer record has brought back in its stead (see Substitute).
+	StandIn string `json:"-"`
 }
 
 // String is what the record is about, for messages.
@@ -88,6 +90,12 @@ type Tidier interface {
 	Tidy(ctx context.Context, b Before) error
 }
 
+// Substitute is implemented by Restorers of things that may come back as others, which stand for them: a name of a file with several.
+type Substitute interface {
+	// StandsFor tells whether what newer brings back, the state newer.Was, stands for what older had made. Both are about the same key.
+	StandsFor(newer, older Before) bool
+}
+
 // Guard is implemented by the Restorers of records that alter nothing: while restoring one fails, nothing older is restored.
 type Guard interface {
 	Guards()
@@ -123,6 +131,14 @@ const (
 	Needless  Outcome = "needless"  // a refresh had nothing to do; or the run made and removed it, so that it need not come back
 )
 
+// StandIn is what the undo of newer has left in place of what older had made; "" where that has come back itself.
+func (k Kinds) StandIn(newer, older Before) string {
+	if s, ok := k[older.Kind].(Substitute); ok && newer.String() == older.String() && s.StandsFor(newer, older) {
+		return newer.Was
+	}
+	return ""
+}
+
 // Restore undoes one record: the three cases of package tasks. The error explains Foreign and Undoable.
 func (k Kinds) Restore(ctx context.Context, b Before, kept Kept, force bool) (Outcome, error) {
 	r, ok := k[b.Kind]
@@ -140,7 +156,7 @@ func (k Kinds) Restore(ctx context.Context, b Before, kept Kept, force bool) (Ou
 	}
 	out := Restored
 	switch {
-	case now == b.After: // asked first: where both are the same, restoring again is harmless
+	case now == b.After || b.StandIn != "" && now == b.StandIn: // asked first: where both are the same, restoring again is harmless
 	case now == b.Was:
 		out = Unchanged
 	case !force:

@@ -88,18 +88,20 @@ func explainWait(o *unstructured.Unstructured, err error) error {
 // firstPause is the pause after the first look. Most of what is waited for takes less than a second, and wait_sleep is five.
 const firstPause = 50 * time.Millisecond
 
-// poll asks until is says yes or fails, or the time is over, which is an error with the text late.
+// poll asks until is says yes or fails, or the time is over, which is an error with the text late. It is late by a fifth of what the wait took, and by sleep
+// at most.
 func poll(ctx context.Context, limit, sleep time.Duration, is func() (bool, error), late string) error {
-	end := time.Now().Add(limit)
-	for pause := firstPause; ; pause = min(2*pause, max(sleep, firstPause)) {
+	began := time.Now()
+	for {
 		ok, err := is()
 		if ok || err != nil {
 			return err
 		}
-		if !time.Now().Before(end) {
+		waited := time.Since(began)
+		if waited >= limit {
 			return &tasks.Error{Kind: tasks.Failed, Detail: late}
 		}
-		timer := time.NewTimer(pause)
+		timer := time.NewTimer(max(min(waited/5, sleep), firstPause))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

@@ -82,6 +82,36 @@ func TestHardLinkAfterABoot(t *testing.T) {
 	}
 }
 
+// TestHardLinkFromACopy removes a hard link that the run has made, and keeps it as a copy because the journal is on another disk: the undo knows it again.
+func TestHardLinkFromACopy(t *testing.T) {
+	base := t.TempDir()
+	disk := filepath.Join(base, "disk")
+	must(t, os.Mkdir(disk, 0o755))
+	for _, other := range []bool{false, true} {
+		if other {
+			mount(t, "tmpfs", disk, "tmpfs", 0, "")
+		}
+		runs, file, twin := filepath.Join(disk, "runs"), filepath.Join(base, "file"), filepath.Join(base, "twin")
+		must(t, os.WriteFile(file, []byte("x"), 0o644))
+		sys := tasks.NewSys(tasks.Options{Recorder: open(t, runs, "r")})
+		_, err := sys.Hardlink(ctx, twin, file)
+		must(t, err)
+		_, err = sys.SetAttrs(ctx, file, tasks.Attrs{Mode: tasks.Octal(0o600)})
+		must(t, err)
+		_, err = sys.Remove(ctx, twin)
+		must(t, err)
+		if got := preview(t, runs, "r", journal.UndoOptions{}); got != "twin=restored file=restored twin=restored" {
+			t.Errorf("on another disk %v: the preview is %s", other, got)
+		}
+		report := undo(t, runs, "r", journal.UndoOptions{})
+		st, err := os.Stat(file)
+		must(t, err)
+		if _, err := os.Stat(twin); !report.OK() || !os.IsNotExist(err) || st.Mode().Perm() != 0o644 {
+			t.Errorf("on another disk %v: %v, %v, %+v", other, st.Mode(), err, report.Items)
+		}
+	}
+}
+
 // TestFullDisk fills the disk of the target, then that of the journal.
 func TestFullDisk(t *testing.T) {
 	base := t.TempDir()

@@ -125,6 +125,8 @@ func (j *Journal) acquire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// A disk that the run has filled must not keep anybody from taking the run back. Not every file system can promise room.
+	_ = unix.Fallocate(int(f.Fd()), 0, 0, 2*slotSize)
 	if err = untilFree(ctx, func(e *eviction) error { return j.try(f, e) }); err != nil {
 		_ = f.Close()
 		return err

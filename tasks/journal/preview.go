@@ -69,7 +69,7 @@ func (p *preview) outcome(ctx context.Context, kind tasks.Restorer, e Entry) (ta
 	}
 	newer, known := p.now[e.String()]
 	now := newer.Was
-	if known && newer.After == e.After || !known && p.isTouched(e.Key) {
+	if known && (newer.After == e.After || p.kinds.StandIn(newer.Before, e.Before) != "") || !known && p.isTouched(e.Key) {
 		now = e.After // a command, which has no state; or newer records about it, or about what is in it, have been taken back by then
 	} else if !known {
 		var err error

@@ -110,7 +110,7 @@ func Undo(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Kinds
 			return report, err
 		}
 	}
-	u := &undo{UndoOptions: o, journal: j, kinds: kinds, report: &report, needless: map[int64]bool{}, restored: r.undoing || o.Fire}
+	u := &undo{UndoOptions: o, journal: j, kinds: kinds, report: &report, needless: map[int64]bool{}, last: map[string]tasks.Before{}, restored: r.undoing || o.Fire}
 	if err := u.run(ctx, entries); err != nil {
 		return report, err
 	}
@@ -145,8 +145,9 @@ type undo struct {
 	kinds    tasks.Kinds
 	report   *Report
 	failed   []Entry
-	needless map[int64]bool // records of what need not come back
-	restored bool           // this undo has restored something, or an earlier one, which was cut, may have
+	needless map[int64]bool          // records of what need not come back
+	last     map[string]tasks.Before // by what they are about, the records that have been taken back last
+	restored bool                    // this undo has restored something, or an earlier one, which was cut, may have
 }
 
 func (u *undo) run(ctx context.Context, entries []Entry) error {
@@ -166,6 +167,8 @@ func (u *undo) run(ctx context.Context, entries []Entry) error {
 				u.needless[seq] = true
 			}
 		}
+		e.StandIn = u.kinds.StandIn(u.last[e.String()], e.Before)
+		u.last[e.String()] = e.Before
 		if settled(e.Outcome) {
 			continue
 		}

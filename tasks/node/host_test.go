@@ -107,6 +107,15 @@ func helperOn(t *testing.T, h *testenv.Host) string {
 
 func runOnHost(t *testing.T, h *testenv.Host, steps []step) []map[string]any {
 	t.Helper()
+	answers, err := runBy(t.Context(), h, helperOn(t, h), steps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answers
+}
+
+// runBy is runOnHost by a helper that is there already, for any goroutine.
+func runBy(ctx context.Context, h *testenv.Host, helper string, steps []step) (answers []map[string]any, err error) {
 	wire := make([]hostStep, len(steps))
 	for i, s := range steps {
 		wire[i] = hostStep{s.module, s.args, s.check}
@@ -116,17 +125,13 @@ func runOnHost(t *testing.T, h *testenv.Host, steps []step) []map[string]any {
 	}
 	raw, err := json.Marshal(wire)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	out, err := h.Pipe(t.Context(), bytes.NewReader(raw), helperOn(t, h), helperCommand, "steps")
+	out, err := h.Pipe(ctx, bytes.NewReader(raw), helper, helperCommand, "steps")
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	var answers []map[string]any
-	if err := json.Unmarshal([]byte(out), &answers); err != nil {
-		t.Fatal(err)
-	}
-	return answers
+	return answers, json.Unmarshal([]byte(out), &answers)
 }
 
 // undoOnHost takes everything back and fails the test when something could not be.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"net"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -131,5 +132,35 @@ func TestShowProperties(t *testing.T) {
 	got := showProperties("Id=a.service\nExecStart={ path=/bin/sh ; argv[]=/bin/sh -c one\ntwo ; status=0/0 }\nDescription={ not Exec\nEnvironment=A=b\n")
 	if want := map[string]any{"Id": "a.service", "ExecStart": "{ path=/bin/sh ; argv[]=/bin/sh -c one\ntwo ; status=0/0 }", "Description": "{ not Exec", "Environment": "A=b"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v", got)
+	}
+}
+
+// TestReadAnswer tells answers about packets of IP protocol 4 from everything else that ICMP says.
+func TestReadAnswer(t *testing.T) {
+	from, to, other := net.IP{10, 0, 0, 1}, net.IP{10, 0, 0, 2}, net.IP{10, 0, 0, 3}
+	about := func(code byte, protocol byte, dest net.IP) []byte {
+		m := append([]byte{3, code, 0, 0, 0, 0, 0, 0}, ipPacket(protoIPIP, from, dest, nil)...)
+		m[8+9] = protocol
+		return m
+	}
+	echo := func(id byte) []byte { return []byte{0, 0, 0, 0, 0, id, 0, 0} }
+	for _, c := range []struct {
+		msg  []byte
+		by   net.IP
+		want probeAnswer
+	}{
+		{about(2, 4, to), to, unreachable}, {about(3, 4, to), to, unreachable}, {about(13, 4, to), other, prohibited}, {about(10, 4, to), to, prohibited},
+		{about(1, 4, to), other, noAnswer}, {about(2, 17, to), to, noAnswer}, {about(2, 4, other), other, noAnswer}, {about(2, 4, to)[:20], to, noAnswer},
+		{echo(7), to, echoReply}, {echo(8), to, noAnswer}, {echo(7), other, noAnswer}, {nil, to, noAnswer},
+	} {
+		if got := readAnswer(c.msg, c.by, to, 7); got != c.want {
+			t.Errorf("% x of %s is %q, not %q", c.msg, c.by, got, c.want)
+		}
+	}
+	packet := echoInIPIP(from, to, 7)
+	for _, part := range [][]byte{packet[:20], packet[20:40], packet[40:]} {
+		if sum := checksum(part); sum != 0 {
+			t.Errorf("the checksum of % x is %x", part, sum)
+		}
 	}
 }
