@@ -108,6 +108,9 @@ var hostCases = []struct{ gate, vars, facts, says string }{
 	{"P-19 warn", "", found("iptables_mixed", "yes"), "rules of iptables-legacy and of iptables-nft"},
 	{"P-20 stop", "", found("busy_179", "yes"), "179 (BGP)"},
 	{"P-20 stop", "pool_encap: vxlan-always\nnetworking_backend: vxlan\n", found("vxlan_ports", "other:4789 vxlan.calico:4789"), "the device other:4789 has"},
+	{"P-20 warn", "", soundHost + "preflight_ipip: {passes: false, answer: none}\npreflight_ipip_to: 10.0.0.2\n", "IP protocol 4 to 10.0.0.2 get no answer"},
+	{"P-20 warn", "", soundHost + "preflight_ipip: {passes: false, answer: prohibited}\npreflight_ipip_to: 10.0.0.2\n", "are refused"},
+	{"P-20 warn", "", soundHost + "preflight_ipip: {msg: cannot find out}\n", "cannot find out"},
 	{"P-20 warn", "", found("busy_5473", "yes", "busy_9091", "yes"), "listens on TCP 5473, 9091"},
 	{"G-01 warn", "with_kubernetes: true\nkubeconfig: /k\nkube_version: 1.29.1\n", soundHost, "as pods"},
 	{"G-04 warn", "", found("apiserver_argv", "kube-apiserver --etcd-servers=https://10.0.0.9:2379/ --v=2"), "kube-apiserver uses https://10.0.0.9:2379 too"},
@@ -129,6 +132,25 @@ var hostCases = []struct{ gate, vars, facts, says string }{
 	{"G-38 ask", "calico_version: v2.6.12\nallow_unverified: true\n", soundHost + "host_installed_version: 3.1.7\n", "going from 3.1.7 back to 2.6.12"},
 	{"G-39 stop", "", soundHost + "host_installed_version: 3.4.0\n", "Stop over at a release from 3.15 to 3.27"},
 	{"G-39 stop", "calico_version: v3.1.7\nallow_unverified: true\n", soundHost + "host_installed_version: 2.5.1\n", "Upgrade to 2.6.5"},
+}
+
+// TestNextHost: each host tries IP in IP with the one after it, where pods are carried so. Hosts of DC/OS have no mode; a control plane host that is no
+// node has no pods.
+func TestNextHost(t *testing.T) {
+	const ipip = "pool_encap: ipip-always\n"
+	for _, c := range []struct{ playbook, vars, want string }{
+		{"calico-etcd", ipip, "node2"}, {"dcos-calico", ipip, "node2"}, {"node-add", ipip + "mode: hosted\n", "node1"}, {"upgrade", ipip + "mode: hosted\n", "node1"}, {"calico-kdd", ipip, "node1"},
+		{"calico-etcd", "pool_encap: \"off\"\n", "node1"}, {"calico-etcd", ipip + "networking_backend: vxlan\n", "node1"},
+	} {
+		b, err := loader(expr.New(expr.Options{})).Load(c.playbook)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scope, _ := playbookScope(t, expr.New(expr.Options{}), b, "preflight", c.vars, "")
+		if got, _, err := scope.Lookup("preflight_ipip_next"); got != c.want || err != nil {
+			t.Errorf("%s with %q: node1 tries %v, not %s: %v", c.playbook, c.vars, got, c.want, err)
+		}
+	}
 }
 
 // TestGates closes each gate once, and it alone. The negative case of all of them is the sound host.
