@@ -16,7 +16,7 @@ import (
 var ownKeywords = []string{"rollback", "undo"}
 
 // otherModules are modules that ansible-core does not have: calroll's, and those of collections.
-var otherModules = []string{"calico_resource", "calico_resource_info", "checks", "containerd_cni", "dns_srv", "etcd", "gates", "k8s_can_i", "kube_component", "kube_component_info", "modprobe", "sysctl", "undo_guard"}
+var otherModules = []string{"calico_resource", "calico_resource_info", "checks", "containerd_cni", "dns_srv", "etcd", "gates", "ipip_probe", "k8s_can_i", "kube_component", "kube_component_info", "modprobe", "sysctl", "undo_guard"}
 
 // TestAnsibleReadsThePlaybooks: without calroll's own keywords the playbooks are Ansible's language, as ansible-core itself says.
 func TestAnsibleReadsThePlaybooks(t *testing.T) {

@@ -19,6 +19,7 @@ const fetchOnly = `
 
 // TestArtifactSources: the cache holds the same programs, whatever they come from, and is left alone by a second run.
 func TestArtifactSources(t *testing.T) {
+	t.Parallel()
 	c := newNetwork(t, 1)
 	h := c.lab.Hosts[0]
 	dir := t.TempDir()

@@ -109,9 +109,20 @@ func (c *network) carry(code int, playbook string, args ...string) outcome {
 	c.Helper()
 	o := c.calroll(append([]string{"run", playbook}, args...)...)
 	if o.code != code {
-		c.Fatalf("calroll run %s %s: exit code %d, not %d\n%s", playbook, strings.Join(args, " "), o.code, code, o.text)
+		c.Fatalf("calroll run %s %s: exit code %d, not %d\n%s", playbook, strings.Join(args, " "), o.code, code, o.end())
 	}
 	return o
+}
+
+// end is what a run said last: its last task that failed for good, and all that comes after. A log of many runs is cut somewhere, and that must not be there.
+func (o outcome) end() string {
+	tasks := strings.Split(o.text, "\nTASK [")
+	for i := len(tasks) - 1; i > 0; i-- {
+		if strings.Contains(tasks[i], "fatal: [") && !strings.Contains(tasks[i], "...ignoring") {
+			return "TASK [" + strings.Join(tasks[i:], "\nTASK [")
+		}
+	}
+	return o.text
 }
 
 var recapLine = regexp.MustCompile(`(?m)^(\S+) +: ok=\d+ +changed=(\d+) +unreachable=(\d+) +failed=(\d+)`)

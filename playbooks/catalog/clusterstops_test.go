@@ -69,7 +69,7 @@ func TestClusterGatesStopTheRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cluster := kube.ForTest(t, kube.Options{})
+	cluster := raise(t, kube.Options{})
 	control, node := cluster.Control, cluster.Nodes()[0]
 	file := filepath.Join(t.TempDir(), "look.yml")
 	write(t, file, clusterLook)

@@ -32,6 +32,7 @@ type cnxCluster struct {
 // TestCNXOnAPI applies what the CNX playbooks apply to a real kube-apiserver of Kubernetes 1.29: everything is taken, a second run changes nothing, and
 // an undo leaves nothing.
 func TestCNXOnAPI(t *testing.T) {
+	t.Parallel()
 	exe, err := program()
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,12 +57,13 @@ const corsPlay = `
 
 // TestAPIServerCORS: one API server after the other gets the origin, and each answers before the next is touched.
 func TestAPIServerCORS(t *testing.T) {
+	t.Parallel()
 	c := newNetwork(t, 2)
 	dir := t.TempDir()
 	for name, text := range map[string]string{"main.go": stubServer, "go.mod": "module stub\n\ngo 1.24\n", "cors.yml": corsPlay, "gone.yml": strings.Replace(corsPlay, `9443"}`, `9443", apiserver_cors_state: absent}`, 1)} {
 		write(t, filepath.Join(dir, name), text)
 	}
-	write(t, filepath.Join(dir, "hosts.yml"), "kube_control_plane: {hosts: {node1: {}, node2: {}}}\n")
+	write(t, filepath.Join(dir, "hosts.yml"), fmt.Sprintf("kube_control_plane: {hosts: {%s: {}, %s: {}}}\n", c.lab.Hosts[0].Name, c.lab.Hosts[1].Name))
 	build := exec.Command("go", "build", "-o", "kube-apiserver", ".")
 	build.Dir, build.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

@@ -63,6 +63,7 @@ type kubeconfigOf struct {
 
 // TestCNICertificate: the cluster's CA signs for each host, its key stays where it is, and a certificate is renewed when it must be.
 func TestCNICertificate(t *testing.T) {
+	t.Parallel()
 	c := newNetwork(t, 2)
 	authority, roles := filepath.Join(t.TempDir(), "ca.yml"), filepath.Join(t.TempDir(), "roles.yml")
 	write(t, authority, authorityPlay)

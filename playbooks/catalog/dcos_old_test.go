@@ -100,6 +100,7 @@ func (d *dcosLab) runs() []string {
 
 // TestDCOSGatesStop: what closes stops the run with its words, and nothing has changed, neither on agents nor in the cluster.
 func TestDCOSGatesStop(t *testing.T) {
+	t.Parallel()
 	d := newDCOS(t, 2)
 	bare := d.pictures()
 	stops := func(change func(), back func(), args []string, words ...string) {
@@ -129,11 +130,12 @@ func TestDCOSGatesStop(t *testing.T) {
 
 // TestDCOSCountsNodes: G-31 stops before the pool and before Kubernetes when an agent is missing.
 func TestDCOSCountsNodes(t *testing.T) {
+	t.Parallel()
 	d := newDCOS(t, 2)
 	d.set(func() { d.old = true })
 	// Only one of two agents is set up.
-	o := d.play(exitFailed, append(seedDCOS, "--limit", "node1", "-e", "wait_nodes_seconds=4")...)
-	for _, w := range []string{"G-31", "Calico has 1 nodes (node1) for 2 agents after 4 s", "look at calico-node"} {
+	o := d.play(exitFailed, append(seedDCOS, "--limit", d.lab.Hosts[0].Name, "-e", "wait_nodes_seconds=4")...)
+	for _, w := range []string{"G-31", "Calico has 1 nodes (" + d.lab.Hosts[0].Name + ") for 2 agents after 4 s", "look at calico-node"} {
 		if !strings.Contains(o.text, w) {
 			t.Errorf("the run does not say %q:\n%s", w, o.text)
 		}

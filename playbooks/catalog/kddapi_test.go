@@ -15,6 +15,7 @@ var kddSets = [][2]string{
 
 // TestKubernetesAcceptsTheObjects gives every object of every option to a real API server, which refuses what it does not know.
 func TestKubernetesAcceptsTheObjects(t *testing.T) {
+	t.Parallel()
 	api := kube.APIForTest(t, kube.APIOptions{})
 	for _, set := range kddSets {
 		if set[0] != "calico_crds" && set[0] != "typha" {

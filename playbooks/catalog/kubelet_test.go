@@ -72,6 +72,7 @@ var kubeletCases = []kubeletCase{
 
 // TestKubeletFlags runs the roles against stub kubelets of five ages and reads the arguments that they really run with.
 func TestKubeletFlags(t *testing.T) {
+	t.Parallel()
 	c := newNetwork(t, 1)
 	h := c.lab.Hosts[0]
 	pb := filepath.Join(t.TempDir(), "kubelet.yml")
@@ -126,6 +127,7 @@ func (c *network) playOnce(playbook string, args ...string) bool {
 
 // TestKubeProxyMode: a mode that hides the source address is replaced, in a drop-in; others are left alone.
 func TestKubeProxyMode(t *testing.T) {
+	t.Parallel()
 	c := newNetwork(t, 1)
 	h := c.lab.Hosts[0]
 	pb := filepath.Join(t.TempDir(), "kubelet.yml")

@@ -53,6 +53,7 @@ spec:
 // TestKubeProxyModeInTheCluster: an annotation of the node, and the mode in the ConfigMap of a DaemonSet, without a word of the rest; a mode that
 // keeps the source address stays, a second run changes nothing, and an undo puts everything back.
 func TestKubeProxyModeInTheCluster(t *testing.T) {
+	t.Parallel()
 	exe, err := program()
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ const runtimePlay = `
 
 // TestRuntimeCNI points each runtime elsewhere and back: containerd is the host's own, the others are stubs that only run.
 func TestRuntimeCNI(t *testing.T) {
+	t.Parallel()
 	c := newNetwork(t, 2)
 	h := c.lab.Hosts[1]
 	pb := filepath.Join(t.TempDir(), "runtime.yml")

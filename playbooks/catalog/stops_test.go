@@ -11,14 +11,16 @@ import (
 
 // TestGatesStopTheRun: a gate that closes on one host ends the run before any host is touched, and says where, what and what to do.
 func TestGatesStopTheRun(t *testing.T) {
+	t.Parallel()
 	c := newNetwork(t, 2)
 	first, second := c.lab.Hosts[0], c.lab.Hosts[1]
 	etcd := strings.Split(strings.TrimPrefix(c.site.Etcd.Endpoints()[0], "https://"), ":")
 	for _, s := range []stop{
 		{name: "another CNI file", on: second, closed: "mkdir -p /etc/cni/net.d && echo '{}' > /etc/cni/net.d/05-other.conf", open: "rm -r /etc/cni",
 			says: []string{"G-34 stop on " + second.Name + ":", "05-other.conf", "set cni_park_others to true"}},
-		{name: "namesakes", args: []string{"-e", "nodename=twin"}, on: first, closed: "true", open: "true",
-			says: []string{"P-04 stop on " + first.Name + ", " + second.Name + ":", "would all be the node twin", "set nodename for each of them"}},
+		{name: "namesakes, no IP in IP", args: []string{"-e", "nodename=twin", "-e", "pool_encap=ipip-always"}, on: first, closed: "iptables -I INPUT -p 4 -j DROP", open: "iptables -D INPUT 1",
+			says: []string{"P-04 stop on " + first.Name + ", " + second.Name + ":", "would all be the node twin", "set nodename for each of them",
+				"P-20  warn   " + second.Name + "  ", "packets of IP protocol 4 to " + first.Address.String() + " "}, stops: 2},
 		{name: "no way to etcd", on: second, closed: "iptables -I OUTPUT -p tcp -d " + etcd[0] + " --dport " + etcd[1] + " -j REJECT", open: "iptables -D OUTPUT 1",
 			says: []string{"G-03 stop on " + second.Name + ":", "etcd cannot be used from here", "check etcd_endpoints"}},
 		{name: "full disk", on: second, closed: "mkdir -p /opt/cni && mount -t tmpfs -o size=90m tmpfs /opt/cni", open: "umount /opt/cni && rmdir /opt/cni",

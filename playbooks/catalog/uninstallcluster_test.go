@@ -25,6 +25,7 @@ func TestUninstallOfPods(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = t.Run("verify", func(t *testing.T) { h.in(t).verifies() }) &&
+		t.Run("own play", func(t *testing.T) { h.in(t).rollsByAnOwnPlay() }) &&
 		t.Run("refused", func(t *testing.T) { h.in(t).isRefused() }) &&
 		t.Run("broken off", func(t *testing.T) { h.in(t).breaksOff() }) &&
 		t.Run("everything goes", func(t *testing.T) { h.in(t).goes(bare, before) }) &&

@@ -81,7 +81,7 @@ func (h *hosted) works() probes {
 	return h.probe()
 }
 
-// probe has the pods begin to ask. A request that takes five seconds is lost; hosts share a busy machine.
+// probe has the pods begin to ask. A request is lost that finds no connection in five seconds of its process, or no answer in twenty-five; hosts share a busy machine.
 func (h *hosted) probe() probes {
 	h.Helper()
 	p := probes{}
@@ -101,7 +101,7 @@ func (h *hosted) probe() probes {
 
 func (h *hosted) ask(node, address, what string) string {
 	h.Helper()
-	return h.sh(h.lab.Host(node), "curl -fsS --noproxy '*' --max-time 10 'http://"+address+":8080/"+what+"'")
+	return h.sh(h.lab.Host(node), "curl -fsS --noproxy '*' --max-time 60 'http://"+address+":8080/"+what+"'")
 }
 
 // lost are the requests that got no answer since a time, as "node -> URL: why", and how many were sent since the probes began.
