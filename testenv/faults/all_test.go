@@ -2,18 +2,37 @@ package faults
 
 import (
 	"flag"
+	"fmt"
 	"slices"
+	"strings"
 )
 
-// every leaves out trials where there is no time for all: of the boundaries of a fault only each nth is tried.
-var every = flag.Int("every", 1, "try only each nth boundary of every fault")
+var (
+	// part divides the trials where there is no time for all of them: 2/5 are the second of every five. All parts together are the whole.
+	part = flag.String("part", "1/1", "try only this part of the trials, as in 2/5")
+	only = flag.String("only", "", "try only faults with this in their name")
+)
 
 // trials are those of this build.
-func trials() []trial {
+func trials() ([]trial, error) {
 	if whole {
-		return all()
+		return mine(all())
 	}
-	return few()
+	return few(), nil
+}
+
+// mine are those of the part to be tried.
+func mine(ts []trial) (tried []trial, err error) {
+	var one, of int
+	if n, err := fmt.Sscanf(*part+"\n", "%d/%d\n", &one, &of); n != 2 || err != nil || one < 1 || one > of {
+		return nil, fmt.Errorf("cannot find part %q of the trials: want two numbers, as in 2/5", *part)
+	}
+	for i := one - 1; i < len(ts); i += of {
+		if strings.Contains(ts[i].fault.name, *only) {
+			tried = append(tried, ts[i])
+		}
+	}
+	return tried, nil
 }
 
 // all are every fault at every boundary, and at the other points where the two can meet.
@@ -22,7 +41,7 @@ func all() []trial {
 		clockForward, slowWithResets, slow, paused}
 	var ts []trial
 	for i, f := range faults {
-		for n := 1 + i%*every; n <= steps; n += *every {
+		for n := 1; n <= steps; n++ {
 			ts = append(ts, trial{fault: f, point: boundary(n), batch: 1 + (n+i)%3, which: n % 2})
 		}
 	}
@@ -35,7 +54,7 @@ func all() []trial {
 	ts = append(ts, cross(slices.Concat(ends, goesOn), command, unit, handler, inCopy(), undo, stop)...)
 	ts = append(ts, cross(slices.Concat(ends, goesOn), journal(1), journal(9), journal(20), journal(33))...)
 	for i := range ts {
-		ts[i].resume = i%2 == 0
+		ts[i].resume = i/2%2 == 0 // not always with the same of two hosts
 	}
 	return ts
 }

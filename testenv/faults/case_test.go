@@ -184,7 +184,7 @@ func (r *rig) report(s said) (problems []string) {
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	want := runner.ExitOK
 	switch {
-	case len(s.lost) > 0:
+	case len(s.lost)+len(s.away) > 0: // a host that dies may fail before it is lost
 		want = runner.ExitUnreachable
 	case len(s.failed) > 0:
 		want = runner.ExitFailed

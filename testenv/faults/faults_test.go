@@ -10,7 +10,11 @@ const steps = 42
 
 // TestFaults tries every trial of this build on as many rigs as it has, and prints what came of each as it goes and, summed up, at the end.
 func TestFaults(t *testing.T) {
-	all, result := trials(), &table{}
+	all, err := trials()
+	if err != nil {
+		t.Fatal(err)
+	}
+	result := &table{}
 	t.Cleanup(func() { t.Logf("%d trials\n%v", len(result.rows), result) })
 	for i := range rigs {
 		t.Run(fmt.Sprintf("rig %d", i+1), func(t *testing.T) {

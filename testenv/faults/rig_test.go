@@ -158,6 +158,9 @@ func (r *rig) pictures() map[string]testenv.Snapshot {
 		for _, backup := range []string{"passwd-", "group-", "shadow-"} {
 			delete(s, "path /etc/"+backup)
 		}
+		for thing, is := range s { // a name that a file has in the journal only
+			s[thing] = strings.TrimSuffix(is, " same-as="+strings.TrimPrefix(thing, "path "))
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		all[h.Name] = s

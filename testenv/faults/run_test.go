@@ -103,6 +103,7 @@ type said struct {
 	committed []string
 	undone    []string // as before again
 	open      []string // an undo did not reach them, or not all of them
+	away      []string // those of them that it did not reach
 	failed    []string
 	lost      []string
 	tasks     int // that were started in the last batch, handlers too
@@ -150,6 +151,9 @@ func (s *said) took(e event.Event) {
 		s.undone = append(s.undone, e.Host)
 	} else {
 		s.open = append(s.open, e.Host)
+	}
+	if e.Status == event.Unreachable {
+		s.away = append(s.away, e.Host)
 	}
 }
 

@@ -67,7 +67,7 @@ func TestFaultsOfEtcd(t *testing.T) {
 	r := newRig(t, "site.yml")
 	r.withEtcd()
 	r.learn(steps)
-	r.tryAll(leaderKilled, steps)
+	r.tryAll(boundaries(leaderKilled, steps))
 }
 
 // TestFaultsOfTheAPI kills the Kubernetes API that tasks write to.
@@ -76,16 +76,25 @@ func TestFaultsOfTheAPI(t *testing.T) {
 	r := newRig(t, "cluster.yml")
 	r.withAPI()
 	r.learn(steps)
-	r.tryAll(apiRestarted, steps)
-	r.tryAll(apiGone, steps)
+	r.tryAll(append(boundaries(apiRestarted, steps), boundaries(apiGone, steps)...))
 }
 
-// tryAll tries a fault at the beginnings of tasks, and prints what came of each.
-func (r *rig) tryAll(f fault, steps int) {
+// boundaries are a fault at the beginning of every task, spread over the hosts.
+func boundaries(f fault, steps int) (ts []trial) {
+	for n := 1; n <= steps; n++ {
+		ts = append(ts, trial{fault: f, point: boundary(n), batch: 1 + n%3, which: n % 2, resume: n/2%2 == 0})
+	}
+	return ts
+}
+
+// tryAll tries the part of ts that is to be tried, and prints what came of each.
+func (r *rig) tryAll(ts []trial) {
 	r.Helper()
+	ts, err := mine(ts)
+	r.must(err)
 	result := &table{}
-	for n := 1; n <= steps; n += *every {
-		w := r.try(trial{fault: f, point: boundary(n), batch: 1 + n%3, which: n % 2, resume: n%2 == 0})
+	for _, c := range ts {
+		w := r.try(c)
 		result.add(w)
 		r.Log(w)
 	}

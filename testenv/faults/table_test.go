@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -79,13 +78,4 @@ func (s *sum) count(w row) {
 	case strings.HasPrefix(w.outcome, "resumable"):
 		s.open++
 	}
-}
-
-// inOrder are the rows by fault, then by point as they were tried.
-func (t *table) inOrder() []row {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	rows := slices.Clone(t.rows)
-	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(a.fault, b.fault) })
-	return rows
 }

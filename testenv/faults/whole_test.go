@@ -4,5 +4,5 @@ package faults
 
 const (
 	whole = true // the matrix as a whole
-	rigs  = 3    // how many trials go on at the same time
+	rigs  = 5    // how many trials go on at the same time
 )

@@ -14,11 +14,12 @@
 //
 //	/                   the host's name and the address that the request came from, a line each
 //	/get?url=URL        the answer to a request made from here, or status 502 and why there was none
-//	/keep?url=URL       begins to make requests to the URL, each over a connection of its own; every=50ms and timeout=1s may follow
+//	/keep?url=URL       begins to make requests to the URL, each over a connection of its own; every=250ms and timeout=1s may follow
 //	/report             what became of those requests so far, as JSON: see Report
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -88,10 +89,22 @@ func pause() {
 	}
 }
 
-// get makes one request over a connection of its own.
+// get makes one request over a connection of its own. The kernel of the other side takes a connection by itself; who answers it may have to wait for a
+// processor, and gets four times as long.
 func get(url string, timeout time.Duration) (string, error) {
-	client := &http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true}}
-	answer, err := client.Get(url)
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := patience(ctx, timeout)
+		defer cancel()
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	ctx, cancel := patience(context.Background(), 5*timeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}}
+	answer, err := client.Do(request)
 	if err != nil {
 		return "", err
 	}
@@ -101,6 +114,26 @@ func get(url string, timeout time.Duration) (string, error) {
 		err = fmt.Errorf("%s: %s", answer.Status, body)
 	}
 	return string(body), err
+}
+
+// patience is a context that ends when this process has seen so much time go by. What it slept through, while others had the processors, is a tick or
+// two: a busy machine is no broken network.
+func patience(parent context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	const tick = 100 * time.Millisecond
+	ctx, cancel := context.WithCancelCause(parent)
+	go func() {
+		ticker := time.NewTicker(tick)
+		defer ticker.Stop()
+		for range max(1, limit/tick) {
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+		cancel(fmt.Errorf("nothing for %s", limit))
+	}()
+	return ctx, func() { cancel(nil) }
 }
 
 func serve() error {
@@ -161,7 +194,7 @@ func (k *keeper) keep(_ http.ResponseWriter, r *http.Request) {
 		return
 	}
 	k.reports[url] = &Report{}
-	go k.requests(url, duration(r, "every", 50*time.Millisecond), duration(r, "timeout", time.Second))
+	go k.requests(url, duration(r, "every", 250*time.Millisecond), duration(r, "timeout", time.Second))
 }
 
 func (k *keeper) requests(url string, every, timeout time.Duration) {
