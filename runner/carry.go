@@ -274,22 +274,17 @@ func (p *play) undo(ctx context.Context, hosts []string) []machine.Output {
 		return p.undone(hosts)
 	}
 	p.emit(event.Event{Kind: event.UndoStart, Hosts: back})
-	p.note(store.Line{Play: p.index, Undoing: back, Since: p.since})
+	p.note(store.Line{Play: p.index, Undoing: back, InPlace: p.inPlace(back), Since: p.since}) // until it is over a resume has to end it first
 	u := undoing{run: p.id, downTo: p.since, of: back, patience: newPatience(ctx), lane: p.lane}
-	ctx = context.WithoutCancel(ctx) // an undo that was begun is ended
 	if p.confirmed > 0 {
 		u.back = goesBack(p.confirmed)
 		u.back.lost = p.unheard
 	}
-	untouched, broken, own := p.undoHosts(ctx, back, u)
-	u.back = nil // what was done in their place goes back by no host itself
-	_, _, others := p.undoHosts(ctx, p.inPlaceOf(back), u)
+	back, spared, whole := p.undoAll(context.WithoutCancel(ctx), back, u) // an undo that was begun is ended
 	p.mu.Lock()
-	p.rolledBack = own && others
+	p.rolledBack = whole
 	p.mu.Unlock()
-	untouched = slices.DeleteFunc(untouched, func(h string) bool { return len(p.inPlaceOf([]string{h})) > 0 })
-	back = slices.DeleteFunc(back, func(h string) bool { return slices.Contains(untouched, h) || slices.Contains(broken, h) })
-	p.note(store.Line{Play: p.index, Undone: back, Spared: untouched, Since: p.since}) // a resume ends the undo of the others first
+	p.note(store.Line{Play: p.index, Undone: back, Spared: spared, Since: p.since})
 	return p.undone(hosts)
 }
 

@@ -21,22 +21,24 @@ func (r *run) endUndos(ctx context.Context) {
 	}
 	bySince := map[int64][]string{}
 	for _, h := range asked {
-		if since, half := r.resumed.Record.Undoing[h.Name]; half {
-			bySince[since] = append(bySince[since], h.Name)
+		half, is := r.resumed.Record.Undoing[h.Name]
+		if is {
+			bySince[half.Since] = append(bySince[half.Since], h.Name)
+		}
+		for _, by := range half.InPlace {
+			r.delegated(h.Name, by)
 		}
 	}
 	for _, since := range slices.Backward(slices.Sorted(maps.Keys(bySince))) { // the newest first
 		hosts := bySince[since]
 		r.emit(event.Event{Kind: event.UndoStart, Hosts: hosts})
 		u := undoing{run: r.id, downTo: since, of: hosts, patience: newPatience(ctx)}
-		untouched, broken, _ := r.undoHosts(context.WithoutCancel(ctx), hosts, u)
-		left := slices.Concat(untouched, broken)
-		back := slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return slices.Contains(left, h) })
+		back, _, _ := r.undoAll(context.WithoutCancel(ctx), hosts, u)
 		r.resumed.Record.TakenBack(back, since)
 		r.note(store.Line{Undone: back, Since: since})
-		for _, h := range left {
-			r.gone[h] = true
-			r.failed = r.failed || r.open[h] != event.Unreachable
+		for _, h := range hosts {
+			r.gone[h] = r.gone[h] || !slices.Contains(back, h)
 		}
+		r.failed = r.failed || len(back) < len(hosts) && !r.lost
 	}
 }

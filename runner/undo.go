@@ -58,6 +58,36 @@ func (r *run) inPlaceOf(hosts []string) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
+// inPlace are, by host, those that have done something in the place of it.
+func (r *run) inPlace(hosts []string) map[string][]string {
+	all := map[string][]string{}
+	for _, h := range hosts {
+		if by := r.inPlaceOf([]string{h}); len(by) > 0 {
+			all[h] = by
+		}
+	}
+	return all
+}
+
+// undoAll takes hosts back, and then what others have done in their place. On those in back that is over; those that are spared stand where they
+// stood; on the rest it was begun and broke off.
+func (r *run) undoAll(ctx context.Context, hosts []string, u undoing) (back, spared []string, whole bool) {
+	untouched, broken, own := r.undoHosts(ctx, hosts, u)
+	u.back = nil // what was done in their place goes back by no host itself
+	left, half, others := r.undoHosts(ctx, r.inPlaceOf(hosts), u)
+	open := slices.Concat(untouched, broken, left, half)
+	inPlace := r.inPlace(hosts)
+	for _, h := range hosts {
+		switch {
+		case slices.Contains(untouched, h) && inPlace[h] == nil:
+			spared = append(spared, h)
+		case !slices.ContainsFunc(append(inPlace[h], h), func(by string) bool { return slices.Contains(open, by) }):
+			back = append(back, h)
+		}
+	}
+	return back, spared, own && others
+}
+
 // undoHosts takes hosts back, many at a time, and tells what came of it; whole means that every one is as it was, untouched are those that stand where
 // they stood because nobody could get there, or begin, and on broken ones it was begun and broke off.
 func (r *run) undoHosts(ctx context.Context, hosts []string, u undoing) (untouched, broken []string, whole bool) {

@@ -33,9 +33,11 @@ type Line struct {
 	// Answer: a task is done on a host, or with run_once for all hosts of the batch.
 	*Answer
 
-	// Undoing: an undo of what these hosts did from task Since on begins. It is over when they are Undone, or Spared: it could not begin on them.
-	Undoing []string `json:"undoing,omitempty"`
-	Spared  []string `json:"spared,omitempty"`
+	// Undoing: an undo of what these hosts did from task Since on begins, and of what others did InPlace of each. It is over when they are Undone,
+	// or Spared: it could not begin on them.
+	Undoing []string            `json:"undoing,omitempty"`
+	InPlace map[string][]string `json:"in_place,omitempty"`
+	Spared  []string            `json:"spared,omitempty"`
 
 	// Undone: what these hosts did from task Since on has been taken back.
 	Undone []string `json:"undone,omitempty"`
@@ -121,8 +123,14 @@ type Record struct {
 	LastNo  int64           // the highest number of a task
 	// Unconfirmed are hosts that may have gone back by themselves, to before this task.
 	Unconfirmed map[string]int64
-	// Undoing are hosts of which an undo, down to this task, was begun and is not over.
-	Undoing map[string]int64
+	// Undoing are hosts of which an undo was begun and is not over.
+	Undoing map[string]HalfUndone
+}
+
+// HalfUndone is an undo that is not over.
+type HalfUndone struct {
+	Since   int64    // the first task that it takes back
+	InPlace []string // hosts that have done something in the place of the one that is undone
 }
 
 // HostOf names a host in a play of a run.
@@ -166,7 +174,7 @@ func (s *Store) Record(id string) (*Record, error) {
 }
 
 func newRecord() *Record {
-	return &Record{Orders: map[int][]string{}, Batches: map[Batch]int64{}, Answers: map[Place]Answer{}, Passed: map[HostOf]bool{}, Unconfirmed: map[string]int64{}, Undoing: map[string]int64{}}
+	return &Record{Orders: map[int][]string{}, Batches: map[Batch]int64{}, Answers: map[Place]Answer{}, Passed: map[HostOf]bool{}, Unconfirmed: map[string]int64{}, Undoing: map[string]HalfUndone{}}
 }
 
 // Knows tells that a host has had a place in a play of the run.
@@ -197,7 +205,7 @@ func (r *recording) add(l Line) {
 		delete(r.Unconfirmed, h)
 	}
 	for _, h := range l.Undoing {
-		r.Undoing[h] = l.Since
+		r.Undoing[h] = HalfUndone{l.Since, l.InPlace[h]}
 	}
 	for _, h := range l.Spared {
 		delete(r.Undoing, h)
@@ -246,7 +254,7 @@ func (r *Record) TakenBack(hosts []string, since int64) {
 		if r.Unconfirmed[h] >= since {
 			delete(r.Unconfirmed, h)
 		}
-		if r.Undoing[h] >= since {
+		if r.Undoing[h].Since >= since {
 			delete(r.Undoing, h)
 		}
 	}

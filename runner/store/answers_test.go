@@ -3,8 +3,10 @@ package store
 import (
 	"encoding/json"
 	"maps"
+
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 )
@@ -138,9 +140,9 @@ func TestWhoMayHaveGoneBack(t *testing.T) {
 
 // TestRecordOfAnUndo: an undo is half done until its hosts are undone, or spared.
 func TestRecordOfAnUndo(t *testing.T) {
-	got := recordOf(t, []Line{answer("a", "1", 1), answer("b", "1", 1), answer("c", "1", 1), {Undoing: []string{"a", "b", "c"}, Since: 1},
+	got := recordOf(t, []Line{answer("a", "1", 1), answer("b", "1", 1), answer("c", "1", 1), {Undoing: []string{"a", "b", "c"}, InPlace: map[string][]string{"c": {"d"}}, Since: 1},
 		{Undone: []string{"a"}, Spared: []string{"b"}, Since: 1}})
-	if want := map[string]int64{"c": 1}; !maps.Equal(got.Undoing, want) || len(got.Answers) != 2 {
+	if want := map[string]HalfUndone{"c": {1, []string{"d"}}}; !reflect.DeepEqual(got.Undoing, want) || len(got.Answers) != 2 {
 		t.Errorf("half undone are %v, want %v; answers: %v", got.Undoing, want, got.Answers)
 	}
 }
