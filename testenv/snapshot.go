@@ -49,7 +49,7 @@ func (h *Host) Snapshot(ctx context.Context, w Watch) (Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer, err := h.Output(ctx, "python3", "-c", snapshotProgram, string(question))
+	answer, err := h.Output(ctx, "python3", "-IS", "-c", snapshotProgram, string(question))
 	if err != nil {
 		// The program is a page of text; the reason is in the last line.
 		return nil, fmt.Errorf("cannot take a snapshot of %s: %s", h.Name, tail([]byte(err.Error()), 1))

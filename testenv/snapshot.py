@@ -120,12 +120,11 @@ for path in ask["paths"] or []:
 for what in links, routes, rules:
     if ask[what.__name__]:
         what()
-for unit in ask["units"] or []:
+if ask["units"]:
     properties = "LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload"
-    show = subprocess.run(
-        ["systemctl", "show", "--property=" + properties, "--", unit],
-        stdout=subprocess.PIPE, check=True, text=True)
-    state["unit " + unit] = " ".join(sorted(show.stdout.split("\n"))).strip()
+    blocks = output("systemctl", "show", "--property=" + properties, "--", *ask["units"]).split("\n\n")
+    for unit, block in zip(ask["units"], blocks, strict=True):
+        state["unit " + unit] = " ".join(sorted(block.split("\n"))).strip()
 for name in ask["sysctls"] or []:
     try:
         with open("/proc/sys/" + name.replace(".", "/")) as f:

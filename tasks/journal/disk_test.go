@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -148,6 +149,45 @@ func TestFullDisk(t *testing.T) {
 	must(t, err) // what needs no image still fits
 	if report := undo(t, filepath.Join(small, "runs"), "r", journal.UndoOptions{}); !report.OK() || len(report.Items) != 1 {
 		t.Errorf("have %+v", report.Items)
+	}
+}
+
+// TestUndoOnAFullDisk fills the disk of the journal in the middle of a run: no further record fits, and what was done is taken back all the same.
+func TestUndoOnAFullDisk(t *testing.T) {
+	base := t.TempDir()
+	small, files := filepath.Join(base, "small"), filepath.Join(base, "files")
+	must(t, os.Mkdir(small, 0o755))
+	must(t, os.Mkdir(files, 0o755))
+	mount(t, "tmpfs", small, "tmpfs", 0, "size=1m")
+	runs := filepath.Join(small, "runs")
+	sys := tasks.NewSys(tasks.Options{Recorder: open(t, runs, "r")})
+	write := func() error {
+		f, err := os.CreateTemp(files, "")
+		must(t, err)
+		must(t, f.Close())
+		must(t, os.Remove(f.Name()))
+		_, err = sys.WriteFile(ctx, f.Name(), tasks.Text([]byte("new")), tasks.Attrs{}, tasks.WriteOptions{})
+		return err
+	}
+	for range 100 {
+		must(t, write())
+	}
+	fill, err := os.Create(filepath.Join(small, "fill"))
+	must(t, err)
+	for err == nil {
+		_, err = fill.Write(make([]byte, 4096))
+	}
+	must(t, fill.Close())
+	n := 100
+	for err = write(); err == nil; err = write() {
+		n++
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("the disk of the journal is full: %v", err)
+	}
+	report := undo(t, runs, "r", journal.UndoOptions{})
+	if left, err := os.ReadDir(files); !report.OK() || len(report.Items) != n || err != nil || len(left) > 0 {
+		t.Errorf("%d of %d are taken back, %d left: %+v", len(report.Items), n, len(left), report.Problems())
 	}
 }
 

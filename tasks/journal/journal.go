@@ -32,6 +32,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -85,6 +86,7 @@ type Journal struct {
 	file   *os.File
 	size   int64 // of the file, as far as it was read
 	seq    int64 // the highest number in it
+	room   int64 // how long it may get on the room that was reserved for it
 }
 
 var runName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
@@ -193,7 +195,7 @@ func (j *Journal) begin() error {
 			return err
 		}
 	}
-	j.file, j.size, j.seq = f, 0, 0
+	j.file, j.size, j.seq, j.room = f, 0, 0, 0
 	return nil
 }
 
@@ -222,8 +224,39 @@ func (j *Journal) catchUp() error {
 	}
 	j.size += int64(whole)
 	if whole < len(raw) {
-		return j.file.Truncate(j.size)
+		return j.cut()
 	}
+	return nil
+}
+
+// cut takes off what is behind the last whole line, and with it the room that was reserved.
+func (j *Journal) cut() error {
+	j.room = 0
+	return j.file.Truncate(j.size)
+}
+
+// What is reserved grows by roomStep bytes at a time; beginUndo is what an undo writes beside a line a record.
+const (
+	roomStep  = 16 << 10
+	beginUndo = 4 << 10
+)
+
+// reserve sees to it that there is room for a record of n bytes, and behind it for an undo of all records: its lines are shorter than theirs. So a run
+// that fails because the disk is full can be undone on that disk.
+func (j *Journal) reserve(n int) error {
+	want := 2*(j.size+int64(n)) + beginUndo
+	if want <= j.room {
+		return nil
+	}
+	want = (want + roomStep - 1) / roomStep * roomStep
+	err := unix.EINTR
+	for err == unix.EINTR {
+		err, _ = unix.Fallocate(int(j.file.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, want).(syscall.Errno)
+	}
+	if err == unix.ENOSPC || err == unix.EDQUOT {
+		return &os.PathError{Op: "write", Path: j.path(linesName), Err: err}
+	}
+	j.room = want // also where the file system cannot reserve anything
 	return nil
 }
 
@@ -233,8 +266,13 @@ func (j *Journal) append(l line, sync bool) error {
 		return err
 	}
 	raw = append(raw, '\n')
+	if l.Before != nil {
+		if err := j.reserve(len(raw)); err != nil {
+			return err
+		}
+	}
 	if _, err := j.file.Write(raw); err != nil {
-		_ = j.file.Truncate(j.size) // a torn line would be cut off by the next turn anyhow
+		_ = j.cut() // a torn line would be cut off by the next turn anyhow
 		return err
 	}
 	if sync {

@@ -27,12 +27,20 @@ func mine(ts []trial) (tried []trial, err error) {
 	if n, err := fmt.Sscanf(*part+"\n", "%d/%d\n", &one, &of); n != 2 || err != nil || one < 1 || one > of {
 		return nil, fmt.Errorf("cannot find part %q of the trials: want two numbers, as in 2/5", *part)
 	}
-	for i := one - 1; i < len(ts); i += of {
-		if strings.Contains(ts[i].fault.name, *only) {
-			tried = append(tried, ts[i])
+	for _, c := range everyNth(ts, one-1, of) {
+		if strings.Contains(c.fault.name, *only) {
+			tried = append(tried, c)
 		}
 	}
 	return tried, nil
+}
+
+// everyNth are the trials from a first one on with n-1 left out between two.
+func everyNth(ts []trial, first, n int) (some []trial) {
+	for i := first; i < len(ts); i += n {
+		some = append(some, ts[i])
+	}
+	return some
 }
 
 // all are every fault at every boundary, and at the other points where the two can meet.

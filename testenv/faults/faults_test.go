@@ -21,11 +21,20 @@ func TestFaults(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, "site.yml")
 			r.learn(steps)
-			for n := i; n < len(all); n += rigs {
-				w := r.try(all[n])
-				result.add(w)
-				t.Log(w)
-			}
+			r.tryAll(everyNth(all, i, rigs), result)
 		})
+	}
+}
+
+// tryAll prints what came of each trial. Hosts that one has spoiled are made anew, so that it does not spoil the next.
+func (r *rig) tryAll(ts []trial, result *table) {
+	r.Helper()
+	for _, c := range ts {
+		w := r.try(c)
+		result.add(w)
+		r.Log(w)
+		if w.problems > 0 {
+			r.renew()
+		}
 	}
 }

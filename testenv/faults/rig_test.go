@@ -57,6 +57,7 @@ type rig struct {
 	batches   [][]string // as the play makes them
 	before    map[string]testenv.Snapshot
 	after     map[string]testenv.Snapshot
+	steps     int // tasks of a batch, handlers too
 
 	env    []string // of the program
 	etcd   *artifacts.Etcd
@@ -92,11 +93,28 @@ func newRig(t testing.TB, play string) *rig {
 		r.must(err)
 	}
 	r.must(r.lab.WriteInventory(r.inventory, r.relays))
+	r.prepare()
+	return r
+}
+
+// prepare makes the hosts what the play finds.
+func (r *rig) prepare() {
+	r.Helper()
 	r.onAll(func(ctx context.Context, h *testenv.Host) error {
 		_, err := h.Sh(ctx, prepare)
 		return err
 	})
-	return r
+}
+
+// renew makes the hosts anew and learns their pictures again.
+func (r *rig) renew() {
+	r.Helper()
+	r.must(r.lab.Reset(r.Context()))
+	r.prepare()
+	if r.api != nil {
+		r.objects()
+	}
+	r.learn(r.steps)
 }
 
 // content makes the files of the play that are better made than kept.
@@ -173,6 +191,20 @@ func (r *rig) pictures() map[string]testenv.Snapshot {
 // controller is what tasks that write to the cluster are delegated to.
 const controller = "localhost"
 
+// objects makes those of the cluster that the play finds.
+func (r *rig) objects() {
+	r.Helper()
+	kubectl := func(args ...string) {
+		if out, err := r.api.Kubectl(r.Context(), args...).CombinedOutput(); err != nil {
+			r.Fatalf("%v\n%s", err, out)
+		}
+	}
+	for _, h := range r.lab.Hosts {
+		kubectl("delete", "configmap", "old-"+h.Name, "new-"+h.Name, "--ignore-not-found")
+		kubectl("create", "configmap", "old-"+h.Name, "--from-literal=is=old")
+	}
+}
+
 // addObjects adds to each host's picture the objects that are its own.
 func (r *rig) addObjects(pictures map[string]testenv.Snapshot) {
 	r.Helper()
@@ -205,7 +237,7 @@ func (r *rig) addObjects(pictures map[string]testenv.Snapshot) {
 // learn runs the play without a fault, keeps the pictures of before and after, and takes the run back. steps are the tasks of a batch.
 func (r *rig) learn(steps int) {
 	r.Helper()
-	r.before = r.pictures()
+	r.before, r.steps = r.pictures(), steps
 	run := r.start(nil)
 	run.wait()
 	said := run.said()

@@ -54,12 +54,7 @@ func (r *rig) withAPI() {
 	config, err := os.ReadFile(r.api.Kubeconfig)
 	r.must(err)
 	r.must(os.WriteFile(filepath.Join(filepath.Dir(r.book), "admin.conf"), config, 0o600))
-	for _, h := range r.lab.Hosts {
-		out, err := r.api.Kubectl(r.Context(), "create", "configmap", "old-"+h.Name, "--from-literal=is=old").CombinedOutput()
-		if err != nil {
-			r.Fatalf("%v\n%s", err, out)
-		}
-	}
+	r.objects()
 }
 
 // TestFaultsOfEtcd kills the leader of the etcd that bastions share.
@@ -67,7 +62,7 @@ func TestFaultsOfEtcd(t *testing.T) {
 	r := newRig(t, "site.yml")
 	r.withEtcd()
 	r.learn(steps)
-	r.tryAll(boundaries(leaderKilled, steps))
+	r.tryMine(boundaries(leaderKilled, steps))
 }
 
 // TestFaultsOfTheAPI kills the Kubernetes API that tasks write to.
@@ -76,7 +71,7 @@ func TestFaultsOfTheAPI(t *testing.T) {
 	r := newRig(t, "cluster.yml")
 	r.withAPI()
 	r.learn(steps)
-	r.tryAll(append(boundaries(apiRestarted, steps), boundaries(apiGone, steps)...))
+	r.tryMine(append(boundaries(apiRestarted, steps), boundaries(apiGone, steps)...))
 }
 
 // boundaries are a fault at the beginning of every task, spread over the hosts.
@@ -87,16 +82,12 @@ func boundaries(f fault, steps int) (ts []trial) {
 	return ts
 }
 
-// tryAll tries the part of ts that is to be tried, and prints what came of each.
-func (r *rig) tryAll(ts []trial) {
+// tryMine tries the part of ts that is to be tried.
+func (r *rig) tryMine(ts []trial) {
 	r.Helper()
 	ts, err := mine(ts)
 	r.must(err)
 	result := &table{}
-	for _, c := range ts {
-		w := r.try(c)
-		result.add(w)
-		r.Log(w)
-	}
+	r.tryAll(ts, result)
 	r.Logf("%d trials\n%v", len(result.rows), result)
 }

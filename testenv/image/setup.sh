@@ -35,4 +35,9 @@ systemctl mask systemd-logind.service getty.target console-getty.service \
 	apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
 	e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-tmpfiles-clean.timer \
 	systemd-update-utmp.service systemd-update-utmp-runlevel.service
+# systemd runs every generator at each daemon-reload; in a container none of them finds anything.
+mkdir /etc/systemd/system-generators
+for generator in /usr/lib/systemd/system-generators/*; do
+	ln -s /dev/null "/etc/systemd/system-generators/${generator##*/}"
+done
 systemctl enable ssh.service docker.service containerd.service
