@@ -87,7 +87,7 @@ func TestKubeletFlags(t *testing.T) {
 			if got := c.playOnce(pb); got != tt.changes {
 				t.Errorf("something changed: %v, want %v", got, tt.changes)
 			}
-			got := c.eventually(h, 20*time.Second, `pid=$(systemctl show --property MainPID --value kubelet); [ "$pid" -gt 0 ] && tr '\0' ' ' < /proc/$pid/cmdline`)
+			got := c.eventually(h, time.Minute, `pid=$(systemctl show --property MainPID --value kubelet); [ "$pid" -gt 0 ] && tr '\0' ' ' < /proc/$pid/cmdline`)
 			if _, args, _ := strings.Cut(got, "/usr/local/bin/kubelet "); args != tt.want {
 				t.Errorf("the kubelet runs with\n  %s\nwant\n  %s", args, tt.want)
 			}
@@ -154,7 +154,7 @@ func TestKubeProxyMode(t *testing.T) {
 		if got := c.playOnce(pb, "-e", "kube_version="+tt.version); got != tt.changes {
 			t.Errorf("%s %s: something changed: %v", tt.version, tt.start, got)
 		}
-		got := c.eventually(h, 20*time.Second, `tr '\0' ' ' < /proc/$(systemctl show --property MainPID --value kube-proxy)/cmdline`)
+		got := c.eventually(h, time.Minute, `tr '\0' ' ' < /proc/$(systemctl show --property MainPID --value kube-proxy)/cmdline`)
 		if _, args, _ := strings.Cut(got, "/usr/local/bin/kube-proxy "); args != tt.want {
 			t.Errorf("%s %s: kube-proxy runs with %s, want %s", tt.version, tt.start, args, tt.want)
 		}
