@@ -32,7 +32,6 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -249,11 +248,11 @@ func (j *Journal) reserve(n int) error {
 		return nil
 	}
 	want = (want + roomStep - 1) / roomStep * roomStep
-	err := unix.EINTR
-	for err == unix.EINTR {
-		err, _ = unix.Fallocate(int(j.file.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, want).(syscall.Errno)
+	var err error = unix.EINTR
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Fallocate(int(j.file.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, want)
 	}
-	if err == unix.ENOSPC || err == unix.EDQUOT {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return &os.PathError{Op: "write", Path: j.path(linesName), Err: err}
 	}
 	j.room = want // also where the file system cannot reserve anything
