@@ -58,7 +58,9 @@ func all() []trial {
 	command, unit := inside("a command", "command"), inside("a unit that starts", "start")
 	handler, undo := inside("a handler", "stop"), undoing("the undo of a command", "undo")
 	stop := undoing("the undo of a unit", "stop")
-	ts = append(ts, cross(ends, hanging(command), hanging(unit), hanging(undo))...)
+	ts = append(ts, cross(ends, hanging(command), hanging(unit))...)
+	// Where the host answers again the undo is tried again, and waits for its command as long as that takes.
+	ts = append(ts, cross([]fault{controllerKilled, linkCut, poweredOff}, hanging(undo))...)
 	ts = append(ts, cross(slices.Concat(ends, goesOn), command, unit, handler, inCopy(), undo, stop)...)
 	ts = append(ts, cross(slices.Concat(ends, goesOn), journal(1), journal(9), journal(20), journal(33))...)
 	for i := range ts {
