@@ -21,7 +21,7 @@ type fault struct {
 	heal func(*run, *testenv.Host)
 
 	ends   bool // it ends the program itself
-	shared bool // it happens to all hosts that are at work
+	shared bool // it happens to all hosts that are at work then or later
 	spares bool // the run goes on as if nothing had been
 }
 
