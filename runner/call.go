@@ -268,6 +268,9 @@ func alike(a, b *prepared) bool {
 // canceled: it ends, and nothing is half-done.
 func (c *call) send(ctx context.Context, ps []*prepared) []tasks.Result {
 	client, done, err := c.client(ctx, ps[0])
+	if cause := context.Cause(ctx); err != nil && errors.As(cause, new(*timeLimit)) {
+		err = cause // nothing is known against the host: there was no time to get there
+	}
 	if err != nil {
 		return failAll(ps, err)
 	}

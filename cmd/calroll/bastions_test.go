@@ -42,7 +42,7 @@ func (s *rig) bastions(names ...string) []bastion {
 	})
 	var all []bastion
 	for _, n := range names {
-		all = append(all, bastion{s, n, "etcd://" + strings.TrimPrefix(etcd.Endpoints()[0], "http://") + "/test?lease=3s"})
+		all = append(all, bastion{s, n, "etcd://" + strings.TrimPrefix(etcd.Endpoints()[0], "http://") + "/test?lease=10s"})
 	}
 	return all
 }
@@ -131,8 +131,9 @@ func TestTwoBastions(t *testing.T) {
 	run := west.runsOf("east")[0].ID
 	s.contains(west.show(run), "This run was killed: its claim has ended, and east has not said how the run did")
 	s.contains(west.tell("explain", run), "killed (its claim has ended)", "the run was killed")
-	s.sh(h, "touch /run/go-killed /run/go-next")
+	s.sh(h, "touch /run/go-next")
 	west.calroll(runner.ExitOK, "run", book, "-e", "who=next", "--lock-timeout", "1m")
+	s.sh(h, "touch /run/go-killed") // whoever is still there leaves
 
 	asleep, out := enter(east, "asleep")
 	_ = asleep.Process.Signal(syscall.SIGSTOP)

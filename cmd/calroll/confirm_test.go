@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -60,7 +59,7 @@ func TestConfirm(t *testing.T) {
 		}
 	}
 
-	soon := []string{"-e", "within=10s", "-T", "3", "--connect-retries", "0"}
+	soon := []string{"-e", "within=15s", "-T", "5", "--connect-retries", "0"}
 
 	// All is well.
 	text := s.confirms(runner.ExitOK, victim, "true", "-e", "within=60s")
@@ -82,13 +81,13 @@ func TestConfirm(t *testing.T) {
 	const deaf = "iptables -I INPUT -p tcp --dport 22 -j DROP"
 	text = s.confirms(runner.ExitFailed, victim, deaf, soon...)
 	s.contains(text, "unreachable: ["+victim.Name+"] cannot confirm", "waiting: ["+victim.Name+"] up to 1m", "for it to go back by itself",
-		"changed: ["+victim.Name+"] 2 taken back by the host itself (not confirmed in 10s)", "changed: ["+other.Name+"] 1 restored")
+		"changed: ["+victim.Name+"] 2 taken back by the host itself (not confirmed in 15s)", "changed: ["+other.Name+"] 1 restored")
 	settings("old")
 
 	// Nor can it say anything: what it did reaches the run when it is back already.
 	text = s.confirms(runner.ExitFailed, victim, deaf+"; iptables -I OUTPUT -p tcp --sport 22 -j DROP", soon...)
 	s.contains(text, "the host has taken back by itself what the run changed",
-		"changed: ["+victim.Name+"] 2 taken back by the host itself (not confirmed in 10s)", "changed: ["+other.Name+"] 1 restored")
+		"changed: ["+victim.Name+"] 2 taken back by the host itself (not confirmed in 15s)", "changed: ["+other.Name+"] 1 restored")
 	settings("old")
 	if list, err := s.command("runs", "ls").Output(); err != nil || strings.Count(string(list), "rolled back") != 3 {
 		t.Errorf("%v\n%s", err, list)
@@ -142,23 +141,20 @@ func TestConfirmOfAHostThatBoots(t *testing.T) {
 	s.sh(h, "echo old >/root/settings")
 	book := s.write("play.yml", "- hosts: all\n  gather_facts: false\n  confirm: 60s\n  tasks:\n    - copy: {content: \"new\\n\", dest: /root/settings}\n"+
 		"    - shell: 'touch /run/started; until test -e /run/go; do sleep 0.05; done'\n      undo: none\n")
-	cmd := s.command("run", book, "-i", s.lab.InventoryFile())
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
+	cmd, said := s.start("run", book, "-i", s.lab.InventoryFile())
+	s.until(func() bool { return s.has(h, "/run/started") })
+	if err := h.Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.until(func() bool { return s.has(h, "/run/started") })
-	for _, do := range []func(context.Context) error{h.Kill, h.Start} {
-		if err := do(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+	s.until(func() bool { return strings.Contains(said(), "waiting: ["+h.Name+"] up to 1m") })
+	if err := h.Start(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	_ = cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code != runner.ExitUnreachable {
 		t.Errorf("the run ends with %d", code)
 	}
-	s.contains(out.String(), "fatal: ["+h.Name+"]: UNREACHABLE!", "waiting: ["+h.Name+"] up to 1m", "changed: ["+h.Name+"] 1 restored")
+	s.contains(said(), "fatal: ["+h.Name+"]: UNREACHABLE!", "changed: ["+h.Name+"] 1 restored")
 	if got := s.sh(h, "cat /root/settings"); got != "old" {
 		t.Errorf("it has %s", got)
 	}

@@ -110,7 +110,7 @@ func TestHostThatIsNotThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	book := s.write("play.yml", play+"    - copy: {content: x, dest: /root/x}\n")
-	text := s.calroll(runner.ExitUnreachable, "run", book, "-T", "2", "--connect-retries", "0")
+	text := s.calroll(runner.ExitUnreachable, "run", book, "-T", "10", "--connect-retries", "0")
 	s.contains(text, "fatal: ["+down.Name+"]: UNREACHABLE!", "changed: ["+up.Name+"]")
 }
 
@@ -195,6 +195,29 @@ func TestKilledHelper(t *testing.T) {
 	s.contains(out.String(), "UNREACHABLE!", "changed: ["+s.lab.Hosts[1].Name+"]")
 }
 
+// start begins a command whose output can be read while it runs. It is killed when the test ends.
+func (s *rig) start(args ...string) (cmd *exec.Cmd, said func() string) {
+	s.Helper()
+	out, err := os.CreateTemp(s.dir, "out")
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { _ = out.Close() })
+	cmd = s.command(args...)
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { _ = cmd.Process.Kill() })
+	return cmd, func() string {
+		text, err := os.ReadFile(out.Name())
+		if err != nil {
+			s.Fatal(err)
+		}
+		return string(text)
+	}
+}
+
 func (s *rig) has(h *testenv.Host, file string) bool {
 	r, err := h.Exec(s.Context(), "test", "-e", file)
 	return err == nil && r.Code == 0
@@ -221,38 +244,35 @@ func TestInterrupt(t *testing.T) {
 	h := s.lab.Hosts[0]
 	book := s.write("play.yml", play+"    - copy: {content: x, dest: /root/first}\n"+
 		"    - shell: 'touch /run/started; while [ ! -e /run/go ]; do sleep 0.05; done; touch /root/second'\n    - copy: {content: x, dest: /root/third}\n")
-	start := func() (*exec.Cmd, *bytes.Buffer) {
+	interrupted := func() (*exec.Cmd, func() string) {
 		s.sh(h, "rm -f /run/started /run/go /root/*")
-		cmd, out := s.command("run", book, "-i", s.lab.InventoryFile()), &bytes.Buffer{}
-		cmd.Stdout, cmd.Stderr = out, out
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		cmd, said := s.start("run", book, "-i", s.lab.InventoryFile())
 		s.until(func() bool { return s.has(h, "/run/started") })
 		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 			t.Fatal(err)
 		}
-		return cmd, out
+		s.until(func() bool { return strings.Contains(said(), "finishing what is under way") })
+		return cmd, said
 	}
-	cmd, out := start()
+	cmd, said := interrupted()
 	s.sh(h, "touch /run/go")
 	_ = cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code != runner.ExitCanceled {
-		t.Errorf("exit status %d:\n%s", code, out)
+		t.Errorf("exit status %d:\n%s", code, said())
 	}
 	if got := s.sh(h, "cd /root; echo *"); got != "first second" {
-		t.Errorf("after one Ctrl-C there is %s, want first second\n%s", got, out)
+		t.Errorf("after one Ctrl-C there is %s, want first second\n%s", got, said())
 	}
-	s.contains(out.String(), "PLAY RECAP", "calroll rollback")
+	s.contains(said(), "PLAY RECAP", "calroll rollback")
 	s.calroll(runner.ExitOK, "rollback", "last")
 	if s.has(h, "/root/first") {
 		t.Error("the rollback left /root/first")
 	}
 
-	cmd, out = start()
+	cmd, said = interrupted()
 	s.interrupt(cmd)
 	if code := cmd.ProcessState.ExitCode(); code != runner.ExitCanceled {
-		t.Errorf("exit status %d:\n%s", code, out)
+		t.Errorf("exit status %d:\n%s", code, said())
 	}
 	s.until(func() bool {
 		r, err := h.Exec(t.Context(), "pgrep", "-f", "remote-serve|/run/go")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -27,25 +26,7 @@ const lostPlay = `- hosts: all
 func (s *rig) cut(victim *testenv.Host, relay *testenv.Relay, inventory string) (cmd *exec.Cmd, said func() string) {
 	s.Helper()
 	s.sh(victim, "rm -f /run/in")
-	name := filepath.Join(s.dir, "out")
-	out, err := os.Create(name)
-	if err != nil {
-		s.Fatal(err)
-	}
-	s.Cleanup(func() { _ = out.Close() })
-	said = func() string {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			s.Fatal(err)
-		}
-		return string(text)
-	}
-	cmd = s.command("run", s.write("play.yml", lostPlay), "-i", inventory, "-e", "victim="+victim.Name)
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Start(); err != nil {
-		s.Fatal(err)
-	}
-	s.Cleanup(func() { _ = cmd.Process.Kill() })
+	cmd, said = s.start("run", s.write("play.yml", lostPlay), "-i", inventory, "-e", "victim="+victim.Name)
 	s.until(func() bool { return s.has(victim, "/run/in") })
 	relay.Cut()
 	s.until(func() bool {

@@ -222,6 +222,14 @@ func (c *network) same(before map[string]testenv.Snapshot, hosts ...*testenv.Hos
 	}
 }
 
+// ready waits until calico/node is: as it starts it writes files of its own, the name of its node among them.
+func (c *network) ready(hosts ...*testenv.Host) {
+	c.Helper()
+	for _, h := range hosts {
+		c.eventually(h, 3*time.Minute, "curl -fsS http://127.0.0.1:9099/readiness")
+	}
+}
+
 // nodes are the names of the nodes in etcd.
 func (c *network) nodes() []string {
 	c.Helper()
@@ -264,18 +272,19 @@ func TestCalicoEtcd(t *testing.T) {
 	installed := c.snapshots()
 	first, second, third := c.lab.Hosts[0], c.lab.Hosts[1], c.lab.Hosts[2]
 	// Felix of the second host answers where nobody asks, so its health check fails.
-	write(t, filepath.Join(c.lab.Dir, "host_vars", second.Name+".yml"), "felix_env: {FELIX_HEALTHPORT: \"9199\"}\n")
-	failed := c.run(exitFailed, "-e", after, "-e", "wait_felix_seconds=15")
+	write(t, filepath.Join(c.lab.Dir, "host_vars", second.Name+".yml"), "felix_env: {FELIX_HEALTHPORT: \"9199\"}\nwait_felix_seconds: 15\n")
+	failed := c.run(exitFailed, "-e", after)
 	upgrade := c.lastRun()
+	c.ready(second, third)
 	c.same(installed, second, third)
 	for h, image := range map[*testenv.Host]string{first: "v3.28.5", second: "v3.28.4", third: "v3.28.4"} {
 		if got := c.sh(h, imageOf); !strings.HasSuffix(got, ":"+image) {
 			t.Errorf("%s runs %s after the failed upgrade, want %s:\n%s", h.Name, got, image, failed.text)
 		}
 	}
-	c.eventually(second, time.Minute, "curl -fsS http://127.0.0.1:9099/readiness")
 
 	c.rollback(upgrade)
+	c.ready(c.lab.Hosts...)
 	c.same(installed, c.lab.Hosts...)
 	c.rollback(install)
 	c.same(bare, c.lab.Hosts...)

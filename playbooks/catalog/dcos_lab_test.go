@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,15 +49,20 @@ WantedBy=multi-user.target
 
 const agentProgram = `#!/bin/sh
 cd /opt/mesosphere/etc/dcos/network/cni
-until curl -fsS --max-time 5 --data-urlencode networks="$(cat -- *.cni *.conflist 2>/dev/null)" CLUSTER/register; do sleep 1; done
+until curl -fsS --max-time 60 --data-urlencode networks="$(cat -- *.cni *.conflist 2>/dev/null)" CLUSTER/register; do sleep 1; done
 exec sleep infinity
 `
 
 // netUnit stands in for dcos-net, behind which the proxy starts.
 const netUnit = "[Service]\nExecStart=/bin/sleep infinity\n"
 
+// oneDCOS is held while there is a cluster of DC/OS: its names are served at the address and the port that hosts expect, of which there is one.
+var oneDCOS sync.Mutex
+
 func newDCOS(t *testing.T, hosts int) *dcosLab {
 	t.Helper()
+	oneDCOS.Lock()
+	t.Cleanup(oneDCOS.Unlock)
 	exe, err := program()
 	if err != nil {
 		t.Fatal(err)

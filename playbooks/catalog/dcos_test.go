@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/calroll/calroll/testenv"
 )
@@ -80,16 +81,33 @@ func (d *dcosLab) restartedOneByOne(times int) {
 	})
 }
 
-// agentsForgot: after the undo the agents were restarted without the networks.
+// agentsForgot: after the undo the agents were restarted without the networks. They say so a moment after they have started.
 func (d *dcosLab) agentsForgot() {
 	d.Helper()
+	for tick, end := time.Tick(100*time.Millisecond), time.After(time.Minute); ; {
+		still := d.agentsWith("calico")
+		if len(still) == 0 {
+			return
+		}
+		select {
+		case <-tick:
+		case <-end:
+			d.Errorf("the agents %s still have networks of Calico", still)
+			return
+		}
+	}
+}
+
+// agentsWith are the addresses of agents that have read such a network.
+func (d *dcosLab) agentsWith(network string) (addresses []string) {
 	d.set(func() {
 		for address, a := range d.agents {
-			if strings.Contains(a.networks, "calico") {
-				d.Errorf("the agent %s still has the networks %s", address, a.networks)
+			if strings.Contains(a.networks, network) {
+				addresses = append(addresses, address)
 			}
 		}
 	})
+	return addresses
 }
 
 // isCalicoOnDCOS looks at the agents without calroll.

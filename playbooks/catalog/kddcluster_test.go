@@ -131,7 +131,7 @@ func (h *hosted) goesOn(settings ...string) {
 	p := h.works()
 	_ = h.Run("broken", func(t *testing.T) { h.in(t).breaksUpgrade(p, settings...) }) &&
 		h.Run("whole", func(t *testing.T) { h.in(t).upgrades(p, settings...) })
-	h.kubectl("delete", "daemonset/probe", "deployment/web", "poddisruptionbudget/web", "--cascade=foreground", "--timeout", "1m")
+	h.kubectl("delete", "daemonset/probe", "deployment/web", "poddisruptionbudget/web", "--cascade=foreground", "--timeout", "3m")
 }
 
 // in is h for a subtest.

@@ -146,7 +146,7 @@ const pauseImage = "lab/pause:v1"
 // joinWithin bounds how long a node may take until it has told the API what it is.
 const joinWithin = 5 * time.Minute
 
-// join starts a prepared node and returns once all that the node lacks is a network, if that.
+// join starts a prepared node and returns once all that the node lacks is a network, if that, and kube-proxy has written its rules.
 func (c *Cluster) join(ctx context.Context, h *testenv.Host) error {
 	if _, err := h.Sh(ctx, "systemctl enable --quiet --now kubelet kube-proxy"); err != nil {
 		return err
@@ -154,9 +154,22 @@ func (c *Cluster) join(ctx context.Context, h *testenv.Host) error {
 	ctx, cancel := context.WithTimeout(ctx, joinWithin)
 	defer cancel()
 	err := c.waitNode(ctx, h.Name, (*Node).settled)
+	if err == nil {
+		err = proxied(ctx, h)
+	}
 	if err != nil {
-		log, _ := h.Output(context.WithoutCancel(ctx), "journalctl", "--no-pager", "-n", "20", "-u", "kubelet")
+		log, _ := h.Output(context.WithoutCancel(ctx), "journalctl", "--no-pager", "-n", "20", "-u", "kubelet", "-u", "kube-proxy")
 		return fmt.Errorf("%s does not join the cluster: %w\n%s", h.Name, err, log)
+	}
+	return nil
+}
+
+// proxied waits until kube-proxy has written its rules for the first time, which may be long after its node is there: it looks for that at growing intervals.
+// The table that is asked for is the last one of those it writes.
+func proxied(ctx context.Context, h *testenv.Host) error {
+	const rules = `until iptables-save -t nat | grep -q -- "-A KUBE-POSTROUTING" && ip6tables-save -t nat | grep -q -- "-A KUBE-POSTROUTING"; do sleep 0.2; done`
+	if _, err := h.Sh(ctx, rules); err != nil {
+		return fmt.Errorf("kube-proxy does not write its rules: %w", err)
 	}
 	return nil
 }
