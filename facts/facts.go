@@ -10,6 +10,7 @@ package facts
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -165,14 +166,26 @@ func (h *host) gather(ctx context.Context, chosen []*collector, timeout time.Dur
 	}
 	facts := map[string]any{}
 	for i, c := range chosen {
-		select {
-		case found := <-answers[i]:
-			for name, value := range found {
-				facts[name] = value
-			}
-		case <-ctx.Done():
+		found, ok := inTime(ctx, answers[i])
+		if !ok {
 			h.warn("the facts of " + c.name + " were not gathered within " + timeout.String())
 		}
+		maps.Copy(facts, found)
 	}
 	return facts
+}
+
+// inTime is an answer, and whether there is one when the time is over: what is there then counts, though nobody has looked before.
+func inTime(ctx context.Context, answer <-chan map[string]any) (map[string]any, bool) {
+	select {
+	case found := <-answer:
+		return found, true
+	case <-ctx.Done():
+	}
+	select {
+	case found := <-answer:
+		return found, true
+	default:
+		return nil, false
+	}
 }

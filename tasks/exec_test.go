@@ -40,7 +40,7 @@ func TestExec(t *testing.T) {
 		{"folder", tasks.Cmd{Argv: []string{"pwd"}, Dir: "/usr"}, "/usr\n", 0},
 		{"signal", tasks.Cmd{Argv: []string{"sh", "-c", "kill -9 $$"}}, "", 137},
 		{"much output is cut", tasks.Cmd{Argv: []string{"sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x"}, MaxOutput: 10}, "xxxxxxxxxx", 0},
-		{"a child that writes on is waited for", tasks.Cmd{Argv: []string{"sh", "-c", "(sleep 0.2; echo late) & echo early"}}, "early\nlate\n", 0},
+		{"a child that writes on is waited for", tasks.Cmd{Argv: []string{"sh", "-c", "echo early; (sleep 0.2; echo late) &"}}, "early\nlate\n", 0},
 	} {
 		out, err := sys.Exec(context.Background(), c.cmd)
 		if err != nil || string(out.Stdout)+string(out.Stderr) != c.want || out.Code != c.code {

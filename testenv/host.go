@@ -56,7 +56,8 @@ func (h *Host) Container() string { return "calroll-" + h.lab.Name + "-" + h.Nam
 // in before the start, so that no host ever runs with keys from the image.
 func (h *Host) create(ctx context.Context) error {
 	config, limits, net := h.spec()
-	_, err := h.lab.engine.ContainerCreate(ctx, config, limits, net, nil, h.Container())
+	// An engine that is asked to make it does so even if nobody waits for that any more, and nobody would know of it then.
+	_, err := h.lab.engine.ContainerCreate(context.WithoutCancel(ctx), config, limits, net, nil, h.Container())
 	if err != nil {
 		return fmt.Errorf("cannot make %s: %w", h.Name, err)
 	}
@@ -162,8 +163,8 @@ const readyPatience = 3 * time.Minute
 
 // WaitReady returns once systemd has booted the host without a failed unit and sshd greets.
 // Boot includes the Docker engine.
-func (h *Host) WaitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+func (h *Host) WaitReady(caller context.Context) error {
+	ctx, cancel := context.WithTimeout(caller, readyPatience)
 	defer cancel()
 	var last error
 	err := poll(ctx, 50*time.Millisecond, func(ctx context.Context) error {
@@ -179,7 +180,7 @@ func (h *Host) WaitReady(ctx context.Context) error {
 		last = err
 	}
 	if err != nil {
-		return fmt.Errorf("%s did not come up: %w", h.Name, last)
+		return fmt.Errorf("%s did not come up: %w", h.Name, errors.Join(caller.Err(), last))
 	}
 	return nil
 }

@@ -199,7 +199,7 @@ func TestRelayBeforeHost(t *testing.T) {
 // eventually fails the test if a condition does not come true.
 func eventually(t *testing.T, is func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	err := poll(ctx, 20*time.Millisecond, func(context.Context) error {
 		if is() {

@@ -111,7 +111,7 @@ func (c *localConn) Start(ctx context.Context, cmd string) (Process, error) {
 	p.cmd = exec.CommandContext(ctx, "/bin/sh", "-c", cmd)
 	p.cmd.SysProcAttr = ownGroup()
 	p.cmd.Cancel = func() error { return killGroup(p.cmd.Process) }
-	p.cmd.WaitDelay = drainTime
+	p.cmd.WaitDelay = lastWordsTime
 	p.cmd.Stdout, p.cmd.Stderr, p.output = outputEnd, &p.errs, output
 	if p.input, err = p.cmd.StdinPipe(); err == nil {
 		err = c.begin(p)

@@ -14,9 +14,12 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// drainTime is how long the last words of a command or a connection are waited for: what
-// is on its way when the end is known, and background processes that hold the pipes open.
+// drainTime is how long the end of a command or a connection is waited for where it may well not come: what is on its way then, and background
+// processes that hold the pipes open.
 const drainTime = 200 * time.Millisecond
+
+// lastWordsTime is how long what a command has said last may take after its end is known. sshd tells the end before it has read all.
+const lastWordsTime = 2 * time.Second
 
 // killTime is how long a killed command may take to be confirmed before Wait gives up on it.
 const killTime = 2 * time.Second
@@ -184,7 +187,7 @@ func (p *sshProcess) Wait() (int, error) {
 	<-p.exited
 	select {
 	case <-p.drained:
-	case <-time.After(drainTime):
+	case <-time.After(lastWordsTime):
 	}
 	p.stop()
 	return p.exit, p.err

@@ -411,12 +411,12 @@ func TestNoiseOfAllKindsIsSkipped(t *testing.T) {
 	s.sh(`cp /home/ops/.bashrc /home/ops/.bashrc.away 2>/dev/null
 		printf 'echo "Welcome to the host, $USER"; printf "no newline"; echo oops >&2; head -c 30000 /dev/urandom\n' > /home/ops/.bashrc
 		printf 'Banner /etc/issue.test\nMaxSessions 1\n' > /etc/ssh/sshd_config.d/calroll-test.conf; echo 'Authorized use only' > /etc/issue.test
-		systemctl reload ssh`)
+		systemctl restart ssh`)
 	if err := s.host.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		s.sh(`rm -f /home/ops/.bashrc /etc/ssh/sshd_config.d/calroll-test.conf /etc/issue.test; mv /home/ops/.bashrc.away /home/ops/.bashrc 2>/dev/null; systemctl reload ssh`)
+		s.sh(`rm -f /home/ops/.bashrc /etc/ssh/sshd_config.d/calroll-test.conf /etc/issue.test; mv /home/ops/.bashrc.away /home/ops/.bashrc 2>/dev/null; systemctl restart ssh`)
 		if err := s.host.WaitReady(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)
 		}
@@ -434,17 +434,20 @@ func TestAShellThatHangsOrEndsIsExplained(t *testing.T) {
 	t.Cleanup(func() { s.sh(`rm -f /home/ops/.bashrc; mv /home/ops/.bashrc.away /home/ops/.bashrc 2>/dev/null; true`) })
 	h := s.remote(s.dial("ops"), nil)
 	o := s.options()
-	o.StartTimeout = time.Second
 	for rc, want := range map[string]struct {
 		kind  tasks.Kind
 		words string
 	}{
-		"echo Please wait; sleep 60":                         {tasks.Unreachable, "it did not answer for 1s; it said: Please wait"},
+		"echo Please wait; sleep 60":                         {tasks.Unreachable, "it did not answer for 5s; it said: Please wait"},
 		"echo This account is not available; exit 1":         {tasks.Failed, "the shell ended with status 1; it said: This account is not available"},
 		"echo 'disk failure' >&2; kill -9 $$":                {tasks.Failed, "the shell ended with status 137; it said: disk failure"},
 		"exec yes 'this account is for file transfers only'": {tasks.Failed, "the host printed more than 1048576 bytes"},
 	} {
 		s.sh("cat > /home/ops/.bashrc <<'E'\n" + rc + "\nE")
+		o.StartTimeout = 30 * time.Second
+		if want.kind == tasks.Unreachable {
+			o.StartTimeout = 5 * time.Second
+		}
 		_, err := Open(t.Context(), h, o)
 		if tasks.KindOf(err) != want.kind || !strings.Contains(err.Error(), want.words) {
 			t.Errorf("%s: got %v", rc, err)

@@ -85,7 +85,7 @@ func TestASilentControllerHasTheHostGoBack(t *testing.T) {
 		"bye":    func(w *waiting) { _ = w.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := waits(t, 3*time.Second)
+			w := waits(t, 6*time.Second)
 			pid := w.watcher(t)
 			if sid, err := syscall.Getpgid(pid); err != nil || sid != pid {
 				t.Errorf("the watcher is in the process group %d, %v", sid, err)
@@ -123,7 +123,7 @@ func (w *waiting) comesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, err := fresh.Undo(t.Context(), "run1", h, UndoOptions{DownTo: 2})
-	if want := "1 taken back by the host itself (not confirmed in 3s)"; err != nil || len(r.Items) != 0 || r.Note.String() != want {
+	if want := "1 taken back by the host itself (not confirmed in 6s)"; err != nil || len(r.Items) != 0 || r.Note.String() != want {
 		t.Errorf("the undo: %+v, %v", r, err)
 	}
 	h.Token, h.Returns = fresh.Token(), false
@@ -134,10 +134,10 @@ func (w *waiting) comesBack(t *testing.T) {
 
 // TestAControllerThatIsHeardIsWaitedFor, and one that confirms over another link ends the watcher.
 func TestAControllerThatIsHeardIsWaitedFor(t *testing.T) {
-	w := waits(t, 2*time.Second)
+	w := waits(t, 10*time.Second)
 	pid := w.watcher(t)
 	was := w.Stats().FramesOut
-	eventually(t, "pings over three times as long", func() bool { return w.Stats().FramesOut >= was+8 })
+	eventually(t, "pings over more than that", func() bool { return w.Stats().FramesOut >= was+5 })
 	if got := w.content(t); got != "new" || w.watcher(t) != pid {
 		t.Errorf("it went back: %s", got)
 	}
@@ -216,10 +216,10 @@ func TestNothingAlteredArmsNothing(t *testing.T) {
 
 // TestWhoComesWhileTheHostGoesBackWaits: a rollback, of the same run, comes to a host that is at work on it.
 func TestWhoComesWhileTheHostGoesBackWaits(t *testing.T) {
-	w := waits(t, 3*time.Second)
+	w := waits(t, 6*time.Second)
 	begun, goOn := filepath.Join(w.state, "begun"), filepath.Join(w.state, "go-on")
 	task := one("run", map[string]any{"argv": []any{"true"}, "alters": true})
-	task.Number, task.Confirm = 3, &Confirm{Within: 3 * time.Second, Since: 2}
+	task.Number, task.Confirm = 3, &Confirm{Within: 6 * time.Second, Since: 2}
 	task.Undo = []tasks.Invocation{{Module: "run", Args: map[string]any{"argv": []any{"sh", "-c", "touch " + begun + "; until test -e " + goOn + "; do sleep 0.05; done"}}}}
 	mustRun(t, w.Client, task)
 	w.cut.now()

@@ -14,29 +14,36 @@ import (
 	"github.com/calroll/calroll/testenv/artifacts"
 )
 
+// leaders are the endpoints that say that they lead.
+func leaders(r tasks.Result) (n int) {
+	endpoints, _ := r.Values["endpoints"].([]any)
+	for _, e := range endpoints {
+		if e.(map[string]any)["is_leader"] == true {
+			n++
+		}
+	}
+	return n
+}
+
 func TestEtcdMemberStopped(t *testing.T) {
 	b := newBed(t, 3)
-	r := b.run(false, map[string]any{"state": "health", "require": "all"})
+	r := b.settled(map[string]any{"state": "health", "require": "all"}, func(r tasks.Result) bool { return healthy(3)(r) && leaders(r) == 1 })
 	if r.Failed || len(r.Values["members"].([]any)) != 3 || r.Values["leader"] == "" || r.Values["quorum"] != true || len(r.Values["alarms"].([]any)) != 0 {
 		t.Fatalf("three members: %+v", r)
 	}
-	leaders := 0
 	for _, e := range r.Values["endpoints"].([]any) {
 		report := e.(map[string]any)
-		if report["is_leader"] == true {
-			leaders++
-		}
 		if report["reachable"] != true || !strings.HasPrefix(report["version"].(string), "3.") || report["says"] != "true" || report["v2"] != true || report["revision"].(int64) < 1 {
 			t.Errorf("a healthy endpoint: %v", report)
 		}
 	}
-	if leaders != 1 {
-		t.Errorf("%d leaders", leaders)
+	if n := leaders(r); n != 1 {
+		t.Errorf("%d leaders", n)
 	}
 	if err := b.etcd.StopMember(2); err != nil {
 		t.Fatal(err)
 	}
-	r = b.run(false, map[string]any{"state": "health", "timeout": 3})
+	r = b.settled(map[string]any{"state": "health", "timeout": 3}, healthy(2))
 	down := r.Values["endpoints"].([]any)[2].(map[string]any)
 	if r.Failed || down["reachable"] != false || down["healthy"] != false || !strings.Contains(down["error"].(string), "cannot be reached") {
 		t.Errorf("one stopped: %+v", r)

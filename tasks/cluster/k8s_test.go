@@ -129,7 +129,9 @@ data: {a: "1", b: "2"}
 
 func TestK8s(t *testing.T) {
 	b := &kubeBed{T: t, api: kube.APIForTest(t, kube.APIOptions{Controllers: true})}
-	b.fresh(t).run("k8s_info", map[string]any{"kind": "ServiceAccount", "name": "default", "namespace": "default", "wait": true, "wait_sleep": 1}) // pods need it
+	for kind, name := range map[string]string{"ServiceAccount": "default", "ConfigMap": "kube-root-ca.crt"} { // pods need them, and they come by themselves
+		b.fresh(t).run("k8s_info", map[string]any{"kind": kind, "name": name, "namespace": "default", "wait": true, "wait_sleep": 1})
+	}
 	for name, test := range map[string]func(*kubeBed){
 		"apply, again, undo": applyAgainUndo, "lists": listsAndCustomResources, "cascade": cascadeComesBack, "passing": passingStaysAway, "selectors": selectors, "wait": waits,
 		"secrets": secretsDoNotShow, "diffs": diffs, "conflicts": conflicts, "foreign": foreignStays, "ownership": ownershipReturns, "plain": plain,

@@ -2,19 +2,22 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"testing"
 	"time"
+
+	"github.com/calroll/calroll/testenv/proc"
 )
 
 // TestAnUndoWaitsForTheAPI: who is not there is tried again, until the time is over or the undo is told to stop.
 func TestAnUndoWaitsForTheAPI(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := proc.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := l.Addr().String()
-	_ = l.Close()
+	at := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	var l net.Listener
 	tries := 0
 	dial := patient(func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if tries++; tries == 3 {

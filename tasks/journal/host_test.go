@@ -166,9 +166,9 @@ func hostRound(cut int) error {
 		}
 	}
 	running, err := exec.Command("sh", "-c", `
-		for _ in $(seq 100); do # a process called (sleep) is systemd's own, about to be the unit's
+		for _ in $(seq 500); do # before, it is a process of systemd's own that is about to be the unit's
 			running=$(tr '\0' ' ' < /proc/$(systemctl show -P MainPID proof-old)/cmdline)
-			[ "${running#(}" != "$running" ] || break
+			case "$running" in /bin/sleep*) break;; esac
 		done
 		printf %s "$running"; systemctl show -P NeedDaemonReload proof-old`).Output()
 	if err != nil {

@@ -47,6 +47,7 @@ func standing(t *testing.T, dir string, want journal.Standing) journal.LockState
 // TestALockOutlastsItsHelper: a link that breaks does not give the host to others, the same controller comes back with its token, and time frees it.
 func TestALockOutlastsItsHelper(t *testing.T) {
 	dir := t.TempDir()
+	journal.StopTime(t)
 	first := controller(t, dir, "one", ann)
 	must(t, first.Lock(ctx))
 	standing(t, dir, journal.Held)
@@ -79,6 +80,7 @@ func TestALockOutlastsItsHelper(t *testing.T) {
 
 // TestALockLastsWhileItsControllerIsHeard, and a living helper that hears nothing for a while is told from one that does.
 func TestALockLastsWhileItsControllerIsHeard(t *testing.T) {
+	journal.StopTime(t)
 	dir := t.TempDir()
 	j := controller(t, dir, "one", ann)
 	must(t, j.Lock(ctx))

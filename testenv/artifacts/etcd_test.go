@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/calroll/calroll/testenv/artifacts"
 )
@@ -81,11 +82,12 @@ func TestEtcdLosesAMemberAndGetsItBack(t *testing.T) {
 	if out, err := e.Command(ctx, "endpoint", "health", "--command-timeout=2s").CombinedOutput(); err == nil {
 		t.Errorf("a stopped member is healthy: %s", out)
 	}
-	output(t, e.Command(ctx, "put", "/k", "without"))
+	// If it was the leader there is none for a moment.
+	eventually(t, time.Minute, func() error { return e.Command(ctx, "put", "/k", "without").Run() })
 	if err := e.StartMember(ctx, 2); err != nil {
 		t.Fatal(err)
 	}
-	output(t, e.Command(ctx, "endpoint", "health"))
+	eventually(t, time.Minute, func() error { return e.Command(ctx, "endpoint", "health").Run() })
 	if got := output(t, e.Command(ctx, "get", "--print-value-only", "/k")); got != "without\n" {
 		t.Errorf("got %q", got)
 	}

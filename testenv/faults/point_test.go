@@ -82,8 +82,12 @@ func hanging(p point) point {
 // undoing is where a faults-hold waits in the undo of a batch whose victim fails at the last task.
 func undoing(name, hold string) point {
 	p := inside(name, hold)
-	p.ready = func(r *rig, h *testenv.Host) { r.sh(h, "mkdir -p /run/faults && : >/run/faults/break") }
+	const fail = "mkdir -p /run/faults && : >/run/faults/break"
+	p.ready = func(r *rig, h *testenv.Host) { r.sh(h, fail) }
 	p.plant = func(r *rig, h *testenv.Host) { r.sh(h, plantHold(hold)) }
+	if hold == "undo" { // nothing of the run itself waits there, and an undo may be through before it is planted
+		p.ready, p.plant = func(r *rig, h *testenv.Host) { r.sh(h, fail+" && "+plantHold(hold)) }, nil
+	}
 	p.here = func(p *progress, e event.Event) bool { return e.Kind == event.UndoStart }
 	return p
 }

@@ -66,7 +66,12 @@ func newBed(t *testing.T) *bed {
 
 func (b *bed) open() *State {
 	b.Helper()
-	a, err := ParseAddress("etcds://" + strings.TrimPrefix(b.etcd.Endpoints()[0], "https://") + "/test?lease=2s")
+	return b.openWith("10s")
+}
+
+func (b *bed) openWith(lease string) *State {
+	b.Helper()
+	a, err := ParseAddress("etcds://" + strings.TrimPrefix(b.etcd.Endpoints()[0], "https://") + "/test?lease=" + lease)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -149,7 +154,7 @@ func TestLocks(t *testing.T) {
 // TestAHolderWithoutEtcdStops not later than others may begin, and one of this bastion that is gone is not waited for.
 func TestAHolderWithoutEtcdStops(t *testing.T) {
 	b := newBed(t)
-	s := b.open()
+	s := b.openWith("2s")
 	l, err := s.Lock(t.Context(), by("b1", "one", "h1"), 0)
 	b.must(err)
 	b.must(b.etcd.StopMember(0))
