@@ -27,11 +27,11 @@ setup: ## install and build what the lab, the demo and the tests need (as root: 
 .PHONY: test
 test: setup ## run the tests, on real hosts, clusters, etcd and Calico; installs what is missing
 	@# Beside others ansible-core takes ten times as long, so this goes alone, and is left out of the rest.
-	$(GO) test -timeout 20m -run UnderAnsible ./cmd/calroll
+	$(GO) test -timeout 40m -run UnderAnsible ./cmd/calroll
 	@# The clusters of the catalogue come last: beside anything but a few hosts they starve on two cores. What fails first does not hide the rest.
 	@failed=0; \
-	$(GO) test -timeout 60m -p 2 -skip UnderAnsible $$($(GO) list $(PACKAGES) | grep -v '$(CLUSTERS)$$') || failed=1; \
-	$(GO) test -timeout 60m .$(CLUSTERS) || failed=1; \
+	$(GO) test -timeout 90m -p 2 -skip UnderAnsible $$($(GO) list $(PACKAGES) | grep -v '$(CLUSTERS)$$') || failed=1; \
+	$(GO) test -timeout 90m .$(CLUSTERS) || failed=1; \
 	exit $$failed
 
 .PHONY: nightly
