@@ -39,7 +39,7 @@ nightly: setup ## run every test, those that take too long for make test too
 	$(GO) test -tags nightly -timeout 150m -p 2 $(PACKAGES)
 
 .PHONY: faults
-faults: setup ## kill, cut, fill and freeze what a run needs, at every task of a play, and check what is left (two to three hours on two cores; PART=2/5 tries the second of every five)
+faults: setup ## kill, cut, fill and freeze what a run needs, at every task of a play, and check what is left (two to three hours on two fast cores; PART=2/5 tries the second of every five)
 	$(GO) test -tags faults -run 'TestFaults' -timeout 300m -parallel 8 -v ./testenv/faults $(if $(PART),-part $(PART))
 
 .PHONY: lint

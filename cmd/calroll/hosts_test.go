@@ -195,7 +195,7 @@ func TestKilledHelper(t *testing.T) {
 	s.contains(out.String(), "UNREACHABLE!", "changed: ["+s.lab.Hosts[1].Name+"]")
 }
 
-// start begins a command whose output can be read while it runs. It is killed when the test ends.
+// start begins a command whose output can be read while it runs. It is killed when the test ends, and what it has said is shown if that fails.
 func (s *rig) start(args ...string) (cmd *exec.Cmd, said func() string) {
 	s.Helper()
 	out, err := os.CreateTemp(s.dir, "out")
@@ -208,14 +208,20 @@ func (s *rig) start(args ...string) (cmd *exec.Cmd, said func() string) {
 	if err := cmd.Start(); err != nil {
 		s.Fatal(err)
 	}
-	s.Cleanup(func() { _ = cmd.Process.Kill() })
-	return cmd, func() string {
+	said = func() string {
 		text, err := os.ReadFile(out.Name())
 		if err != nil {
 			s.Fatal(err)
 		}
 		return string(text)
 	}
+	s.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		if s.Failed() {
+			s.Log(said())
+		}
+	})
+	return cmd, said
 }
 
 func (s *rig) has(h *testenv.Host, file string) bool {
