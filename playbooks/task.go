@@ -78,14 +78,16 @@ func (r *reader) finish(d *draft, in Inherited) {
 	d.Undo = r.undoTasks(d.undo.val, in)
 }
 
-// undoTasks reads the tasks that take a command back: a module and its arguments each, and nothing that needs an engine around it.
+// undoTasks reads the tasks that take a command back: a module and its arguments each, and nothing that needs an engine around it. What the play
+// or the task says of time-outs is about going forward, and not handed down.
 func (r *reader) undoTasks(list node, in Inherited) []*Task {
 	in.restrict, in.handlers = true, false
+	in.Keywords.Timeout = Setting[int]{}
 	for _, n := range list.list() {
 		fields, ok := r.fields(n, "undo")
 		for _, f := range fields {
 			if _, known := keywordKinds[f.key]; ok && known && !undoKeywords[f.key] {
-				r.problems.Addf(f.at, "cannot use %q in undo: its tasks have a name, a module and its arguments alone", f.key)
+				r.problems.Addf(f.at, "cannot use %q in undo: its tasks have a name, a module, its arguments and a timeout alone", f.key)
 				ok = false
 			}
 		}
@@ -104,7 +106,7 @@ func (r *reader) undoTasks(list node, in Inherited) []*Task {
 	return out
 }
 
-var undoKeywords = map[string]bool{"name": true, "args": true, "action": true}
+var undoKeywords = map[string]bool{"name": true, "args": true, "action": true, "timeout": true}
 
 // keyword reads a keyword of tasks; false when f must be the action.
 func (r *reader) keyword(d *draft, f field, k kind) bool {

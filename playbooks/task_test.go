@@ -95,7 +95,8 @@ func TestTaskKeywords(t *testing.T) {
       command: make it
       undo:
         - command: unmake it
-        - {name: remove, file: {path: /it, state: absent}}
+        - {name: remove, file: {path: /it, state: absent}, timeout: 7}
+      timeout: 5
     - {name: local, local_action: command x}
   handlers:
     - {name: h, debug: , listen: [a, b]}
@@ -116,6 +117,9 @@ func TestTaskKeywords(t *testing.T) {
 	undone := taskNamed(t, play.Tasks, "undone")
 	if len(undone.Undo) != 2 || undone.Undo[0].Module != "command" || undone.Undo[1].Module != "file" {
 		t.Errorf("undo %+v", undone.Undo)
+	}
+	if undone.Undo[0].Timeout.IsSet() || undone.Undo[1].Timeout.Text() != "7" {
+		t.Errorf("time-outs of the undo: %q, %q", undone.Undo[0].Timeout.Text(), undone.Undo[1].Timeout.Text())
 	}
 	if got := taskNamed(t, play.Tasks, "local").DelegateTo.Text(); got != "localhost" {
 		t.Errorf("local_action runs on %q", got)

@@ -226,8 +226,12 @@ func (c *call) complete(p *prepared) error {
 		if err != nil {
 			return err
 		}
+		seconds, err := u.Timeout.Get(render(p.scope), 0)
+		if err != nil {
+			return err
+		}
 		m, _ := value.ToGo(expr.DropOmit(args)).(map[string]any)
-		p.undo = append(p.undo, tasks.Invocation{Module: u.Module, Args: m})
+		p.undo = append(p.undo, tasks.Invocation{Module: u.Module, Args: m, Timeout: time.Duration(seconds) * time.Second})
 	}
 	return nil
 }

@@ -342,6 +342,11 @@ func (k kindOptions) invoke(ctx context.Context, inv Invocation) (Result, error)
 	if err := JoinArgErrors(inv.Module, errs); err != nil {
 		return Result{}, err
 	}
+	if inv.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, inv.Timeout, fmt.Errorf("it did not end within %v", inv.Timeout))
+		defer cancel()
+	}
 	sys := NewSys(Options{Recorder: NoRecord{}, Env: inv.Env})
 	defer func() { _ = sys.Close() }() // what is left is in the temporary folder
 	r := Run(ctx, m, sys)

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Module is one kind of work on a machine. Its exported fields with an `arg` tag are its arguments.
@@ -50,9 +51,10 @@ func (s Set) Merge(others ...Set) Set {
 
 // Invocation is a module with its rendered arguments: an undo step of a command, or a handler to fire again.
 type Invocation struct {
-	Module string            `json:"module"`
-	Args   map[string]any    `json:"args,omitempty"`
-	Env    map[string]string `json:"env,omitempty"`
+	Module  string            `json:"module"`
+	Args    map[string]any    `json:"args,omitempty"`
+	Env     map[string]string `json:"env,omitempty"`
+	Timeout time.Duration     `json:"timeout,omitempty"` // none when 0
 }
 
 // Result is what a module answers: JSON on the wire, and the value of the registered variable (Vars).
