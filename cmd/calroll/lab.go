@@ -60,8 +60,11 @@ func printLabNext(out io.Writer, lab *testenv.Lab) {
 	if lab.Name != defaultLab {
 		name = " " + lab.Name
 	}
-	if lab.IsCluster() {
+	switch {
+	case lab.IsCluster():
 		playbook, command = "calico-kdd", " kubectl get nodes"
+	case !site.IsKept(lab): // a bare lab has nothing to install Calico from
+		playbook = "PLAYBOOK.yml"
 	}
 	fmt.Fprintf(out, "\nnext:\n  calroll run %s -i %s\n", playbook, lab.InventoryFile())
 	fmt.Fprintf(out, "  calroll lab ssh %s%s\n  calroll lab down%s\n", sshArgument(lab), command, name)

@@ -21,6 +21,16 @@ func TestLabUpAndDown(t *testing.T) {
 	l.goes()
 }
 
+// TestLabUpBare: a lab of hosts alone does not say that Calico could be installed there.
+func TestLabUpBare(t *testing.T) {
+	l := newLabRig(t)
+	t.Cleanup(func() { l.run(runner.ExitOK, "lab", "down", "one") })
+	for range 2 { // made, and found
+		l.contains(l.run(runner.ExitOK, "lab", "up", "one", "--hosts", "1", "--bare"), "next:", "calroll run PLAYBOOK.yml -i "+l.inventory())
+	}
+	l.goes()
+}
+
 func TestLabOfACluster(t *testing.T) {
 	l := newLabRig(t)
 	t.Cleanup(func() { l.run(runner.ExitOK, "lab", "down", "one") })

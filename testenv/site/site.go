@@ -108,6 +108,12 @@ type kept struct {
 
 func keptFile(lab *testenv.Lab) string { return filepath.Join(lab.Dir, "server.json") }
 
+// IsKept tells whether lab has a site that outlives the program that started it.
+func IsKept(lab *testenv.Lab) bool {
+	_, err := os.Stat(keptFile(lab))
+	return err == nil
+}
+
 // serveApart starts the file server as a process of its own.
 func (s *Site) serveApart(command []string) error {
 	address, err := freeAddress(s.lab.Gateway.String())
