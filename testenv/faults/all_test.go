@@ -3,14 +3,14 @@ package faults
 import (
 	"flag"
 	"fmt"
+	"regexp"
 	"slices"
-	"strings"
 )
 
 var (
 	// part divides the trials where there is no time for all of them: 2/5 are the second of every five. All parts together are the whole.
 	part = flag.String("part", "1/1", "try only this part of the trials, as in 2/5")
-	only = flag.String("only", "", "try only faults with this in their name")
+	only = flag.String("only", "", "try only trials whose fault and point this regular expression matches, as in 'power off task' or 'inside|journal'")
 )
 
 // trials are those of this build.
@@ -27,8 +27,12 @@ func mine(ts []trial) (tried []trial, err error) {
 	if n, err := fmt.Sscanf(*part+"\n", "%d/%d\n", &one, &of); n != 2 || err != nil || one < 1 || one > of {
 		return nil, fmt.Errorf("cannot find part %q of the trials: want two numbers, as in 2/5", *part)
 	}
+	wanted, err := regexp.Compile(*only)
+	if err != nil {
+		return nil, fmt.Errorf("cannot choose trials by -only: %w", err)
+	}
 	for _, c := range everyNth(ts, one-1, of) {
-		if strings.Contains(c.fault.name, *only) {
+		if wanted.MatchString(c.fault.name + " " + c.point.name) {
 			tried = append(tried, c)
 		}
 	}
