@@ -17,8 +17,9 @@ func TestFlannelLeftovers(t *testing.T) {
 		{"option: policy-only\n", network, ""},
 		{"", "", ""},
 	} {
-		scope := roleScope(t, expr.New(expr.Options{}), "calico_leftovers", kddVars+c.vars, soundCluster(), c.facts)
-		v, err := scope.Evaluate("calico_leftovers_kernel + calico_leftovers_chains + calico_leftovers_processes + (calico_leftovers_passing | join(' '))", sourceOfTest)
+		scope := roleTaskScope(t, expr.New(expr.Options{}), "calico_leftovers", "Take Calico's rules, routes and interfaces out of the kernel",
+			kddVars+c.vars, soundCluster(), c.facts)
+		v, err := scope.Evaluate("calico_leftovers_kernel + calico_leftovers_processes + (calico_leftovers_passing | join(' '))", sourceOfTest)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -151,12 +151,17 @@ func write(t *testing.T, file, text string) {
 
 // taskOf is the first task of a role in a playbook.
 func taskOf(pb *playbooks.Playbook, role string) *playbooks.Task {
+	return taskThat(pb, func(t *playbooks.Task) bool { return t.Role != nil && t.Role.Name == role })
+}
+
+// taskThat is the first task of a playbook that is wanted; nil without one.
+func taskThat(pb *playbooks.Playbook, wanted func(*playbooks.Task) bool) *playbooks.Task {
 	var find func(nodes []playbooks.Node) *playbooks.Task
 	find = func(nodes []playbooks.Node) *playbooks.Task {
 		for _, n := range nodes {
 			switch n := n.(type) {
 			case *playbooks.Task:
-				if n.Role != nil && n.Role.Name == role {
+				if wanted(n) {
 					return n
 				}
 			case *playbooks.Block:

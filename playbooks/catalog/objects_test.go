@@ -26,8 +26,14 @@ import (
 
 var sourceOfTest = source.Pos{File: "test"}
 
-// roleScope is how the tasks of a role see the first of two hosts, whatever playbook the role is in.
+// roleScope is how the first task of a role sees the first of two hosts, whatever playbook the role is in.
 func roleScope(t *testing.T, env *expr.Env, role, hostVars string, facts ...string) *vars.Scope {
+	t.Helper()
+	return roleTaskScope(t, env, role, "", hostVars, facts...)
+}
+
+// roleTaskScope is how the task called name sees it; without a name the first of the role.
+func roleTaskScope(t *testing.T, env *expr.Env, role, name, hostVars string, facts ...string) *vars.Scope {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "one.yml")
 	write(t, file, "- hosts: all\n  tasks:\n    - import_role: {name: "+role+"}\n")
@@ -35,9 +41,11 @@ func roleScope(t *testing.T, env *expr.Env, role, hostVars string, facts ...stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	task := taskOf(pb, role)
+	task := taskThat(pb, func(t *playbooks.Task) bool {
+		return t.Role != nil && t.Role.Name == role && (name == "" || t.Name.Text() == name)
+	})
 	if task == nil {
-		t.Fatalf("the role %s has no task", role)
+		t.Fatalf("the role %s has no task %s", role, name)
 	}
 	return taskScope(t, env, vars.Play{}, task, pb.Dir, hostVars, facts)
 }
