@@ -6,14 +6,18 @@
 //	<prefix>/full/<run>/<file>                    the file is too large: etcd has no more of it
 //	<prefix>/key                                  the key of hashes of what may hold secrets; it is in no run's folder
 //
-// A *claim* is the right to a set of hosts, and to clusters by name. Two claims that have a host or a cluster in common are never there at the same
-// time: one is written in one transaction, on condition that no other has come since they were looked at. Its revision is the fencing token that
-// hosts are shown (journal.Lease). A Lease is over, for its holder, not later than for etcd: its time counts from before each renewal was sent, on
-// the clock since boot.
+// A *claim* is the right to a set of hosts, and to clusters by name. Two claims that have a host or a cluster in common, or are for the same run, are
+// never there at the same time: one is written in one transaction, on condition that no other has come since they were looked at. Its revision is the
+// fencing token that hosts are shown (journal.Lease). A Lease is over, for its holder, not later than for etcd: its time counts from before each renewal
+// was sent, on the clock since boot.
 //
 // Runs are not kept a second way: a Mirror ships what grows in a run's folder, and Fetch makes the folder on another bastion. So whatever reads a
 // run reads files, and goes on doing so while etcd is away. A piece is only written while the claim of its run is there or, when it was lost, while
 // nobody else has gone on with the run. Values are gzip.
+//
+// A mark in each folder says how far it and etcd were last alike. What has changed here alone is shipped; where another bastion has recorded the run
+// since, its record stays, and what was recorded here gives way to it, run.json and the other files together. Nothing is shipped that does not go on from
+// what etcd has.
 package etcd
 
 import (

@@ -24,8 +24,11 @@ type Claim struct {
 	Hosts    []string       `json:"hosts"`              // by inventory name
 }
 
-// Overlaps tells whether two claims cannot be there at the same time.
+// Overlaps tells whether two claims cannot be there at the same time: they have a host or a cluster in common, or are for one run, which only one can record.
 func (c Claim) Overlaps(o Claim) bool {
+	if c.Holder.Run != "" && c.Holder.Run == o.Holder.Run {
+		return true
+	}
 	in := func(list []string) func(string) bool { return func(s string) bool { return slices.Contains(list, s) } }
 	return slices.ContainsFunc(c.Clusters, in(o.Clusters)) || slices.ContainsFunc(c.Hosts, in(o.Hosts))
 }
@@ -189,8 +192,7 @@ func (l *Lease) write(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		none := clientv3.Compare(clientv3.ModRevision(l.state.key("locks", "")), "<", at+1).WithPrefix()
-		r, err := l.state.client.Txn(ctx).If(none).Then(clientv3.OpPut(l.key, string(text), clientv3.WithLease(l.id))).Commit()
+		r, err := l.state.client.Txn(ctx).If(l.state.none("locks", at)).Then(clientv3.OpPut(l.key, string(text), clientv3.WithLease(l.id))).Commit()
 		if err != nil {
 			return fmt.Errorf("cannot lock the hosts in etcd: %w", err)
 		}
@@ -282,6 +284,11 @@ func (l *Lease) Err() error {
 
 // Lost is closed when the claim is over before Release.
 func (l *Lease) Lost() <-chan struct{} { return l.lost }
+
+// there is the condition that etcd has the claim.
+func (l *Lease) there() clientv3.Cmp {
+	return clientv3.Compare(clientv3.CreateRevision(l.key), "=", l.revision)
+}
 
 // For is what a host is shown; nil for hosts that the claim does not cover.
 func (l *Lease) For(host string) *journal.Lease {
