@@ -167,7 +167,7 @@ var keywordKinds = map[string]kind{
 // notYet are keywords that Ansible carries out and calroll does not.
 var notYet = map[string]string{
 	"debugger":    "there is no interactive debugger; use -v, or debug tasks",
-	"vars_prompt": "give the variables with --extra-vars or a vaulted file",
+	"vars_prompt": "give the variables with --extra-vars, from a file too: -e @FILE",
 	"async":       "tasks run until they end; set timeout: to limit them",
 	"poll":        "it belongs to async, which is not supported yet either",
 }
