@@ -85,9 +85,16 @@ func (r *run) askAs(ctx context.Context, a *asked, w way) (root bool, err error)
 		if a.as[run.ID] == nil {
 			a.as[run.ID] = &store.Meta{ID: run.ID, User: run.Holder.User, Bastion: run.Holder.Bastion, Process: store.Process{PID: run.Holder.PID}, Started: run.Began}
 		}
-		a.as[run.ID].Identities = append(a.as[run.ID].Identities, w.identity())
+		a.as[run.ID].Identities = append(a.as[run.ID].Identities, altered(w))
 	}
 	return c.Hello().UID == 0, nil
+}
+
+// altered is an identity that has a journal of the run.
+func altered(w way) store.Worked {
+	known := w.worked()
+	known.Altered = true
+	return known
 }
 
 // answered is the one run that was meant.

@@ -31,8 +31,12 @@ type hostBack struct {
 	patience               *patience
 	told                   bool
 	lost                   bool
+	begun, broken          bool // something may be back; not all of it could be tried
 	again                  bool // not all of it came back in its turn
 }
+
+// ways are all of a host, the controller's own work first.
+func (s *hostBack) ways() []way { return slices.Concat(s.cluster, s.own) }
 
 func (b *back) undoing(h string) undoing {
 	u := undoing{run: b.Run.ID, force: b.Force, preview: b.Preview, patience: b.hosts[h].patience}
@@ -137,9 +141,10 @@ func (b *back) due(h string, back, since int64) bool {
 func (b *back) part(ctx context.Context, h string, ways []way, since int64) {
 	s, u := b.hosts[h], b.undoing(h)
 	u.downTo = max(u.downTo, since)
-	u.downTo = max(u.downTo, b.heldUpAt(ctx, slices.Concat(s.cluster, s.own), u))
-	for _, w := range ways {
-		b.undoAs(ctx, w, u, remote.UndoOptions{Hold: !w.cluster}, &s.taken)
+	if b.holdUp(ctx, s.ways(), &u, &s.taken, ways) {
+		for _, w := range ways {
+			b.undoAs(ctx, w, u, remote.UndoOptions{Hold: !w.cluster}, &s.taken)
+		}
 	}
 	s.lost = s.unreachable()
 }
@@ -148,9 +153,8 @@ func isLost(err error) bool { return err != nil && kindOf(err) == tasks.Unreacha
 
 // host takes back what was done on a host itself.
 func (b *back) host(ctx context.Context, h string) {
-	s, u := b.hosts[h], b.undoing(h)
-	u.downTo = max(u.downTo, b.heldUpAt(ctx, slices.Concat(s.cluster, s.own), u))
-	b.takeBack(ctx, s.own, u, &s.taken)
+	s := b.hosts[h]
+	b.own(ctx, h, s)
 	s.lost, s.ownSince = s.unreachable(), 0
 	if s.again = s.refused() != "" && s.clusterSince > 0 && len(s.cluster) > 0; s.again {
 		return // it may depend on what the controller has yet to take back
@@ -160,13 +164,20 @@ func (b *back) host(ctx context.Context, h string) {
 	}
 }
 
+// own takes back what a host has done itself.
+func (b *back) own(ctx context.Context, h string, s *hostBack) {
+	if u := b.undoing(h); b.holdUp(ctx, s.ways(), &u, &s.taken, s.own) {
+		b.takeBack(ctx, s.own, u, &s.taken)
+	}
+}
+
 // last tells what has not been told of a host.
 func (b *back) last(ctx context.Context, h string) {
 	s := b.hosts[h]
 	if err := context.Cause(ctx); err != nil && !s.told {
 		s.add(way{Host: h}, journal.Report{}, &tasks.Error{Kind: tasks.Canceled, Op: "take it back", Err: err})
 	} else if s.again {
-		b.takeBack(ctx, s.own, b.undoing(h), &s.taken)
+		b.own(ctx, h, s)
 	}
 	if !s.quiet() || !s.told {
 		b.report(h, s)
@@ -180,5 +191,6 @@ func (b *back) report(h string, s *hostBack) {
 		b.failed = true
 		b.mu.Unlock()
 	}
+	s.begun, s.broken = s.begun || s.taken.begun, s.broken || s.err() != nil
 	s.taken, s.told = taken{}, true
 }

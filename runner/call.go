@@ -231,7 +231,7 @@ func (c *call) complete(p *prepared) error {
 			return err
 		}
 		m, _ := value.ToGo(expr.DropOmit(args)).(map[string]any)
-		p.undo = append(p.undo, tasks.Invocation{Module: u.Module, Args: m, Timeout: time.Duration(seconds) * time.Second})
+		p.undo = append(p.undo, tasks.Invocation{Module: u.Module, Args: m, Env: p.env, Timeout: time.Duration(seconds) * time.Second, NoLog: c.set.noLog})
 	}
 	return nil
 }
@@ -328,7 +328,7 @@ func (c *call) onController(p *prepared) bool {
 // wire is the task as it travels.
 func (c *call) wire(ps []*prepared) remote.Task {
 	t := remote.Task{Number: c.number, Name: c.task.Name.Text(), Module: ps[0].module, Check: c.set.check, Diff: c.set.diff,
-		Handler: c.task.Handler, Undo: ps[0].undo, Env: ps[0].env, Timeout: c.set.timeout, GoOn: true, Blobs: map[string]remote.Source{}}
+		Handler: c.task.Handler, Undo: ps[0].undo, Env: ps[0].env, NoLog: c.set.noLog, Timeout: c.set.timeout, GoOn: true, Blobs: map[string]remote.Source{}}
 	if c.onController(ps[0]) {
 		t.As = ps[0].way.becomeName()
 	}

@@ -101,7 +101,7 @@ func (p *play) begin() (end machine.EndPlay, ready bool, err error) {
 		return end, false, err
 	}
 	inOrder = p.resumeOrder(inOrder)
-	p.note(store.Line{Play: p.index, Order: inOrder})
+	p.note(store.Line{Play: p.index, Order: p.wholeOrder(inOrder)})
 	if p.record != nil {
 		p.record.SetFiles(p.o.files()) // those that earlier plays have included are among them now
 	}
@@ -119,7 +119,7 @@ func (p *play) take(hosts []*inventory.Host) (inOrder []string) {
 			p.absent = append(p.absent, h.Name)
 		} else {
 			p.all = append(p.all, h.Name)
-			p.hosts[h.Name] = &host{name: h.Name, done: map[string]bool{}, began: map[string]bool{}}
+			p.hosts[h.Name] = &host{name: h.Name, done: map[string]bool{}, began: map[string]bool{}, blocks: map[int]int64{}}
 		}
 	}
 	return inOrder
@@ -135,11 +135,7 @@ func (p *play) match() (hosts []*inventory.Host, matched []string, err error) {
 		}
 		patterns = append(patterns, v)
 	}
-	var limits []string
-	if p.o.Limit != "" {
-		limits = append(limits, p.o.Limit)
-	}
-	hosts, err = p.o.Inventory.Match(joinPatterns(patterns), limits...)
+	hosts, err = p.o.Inventory.Match(joinPatterns(patterns), p.o.Limits()...)
 	if err != nil && (!p.grown || !errors.As(err, new(*inventory.UnknownNames))) {
 		return nil, nil, hostProblem(p.def.Pos, joinPatterns(patterns), err)
 	}
@@ -254,7 +250,7 @@ func (p *play) commit(ctx context.Context, hosts []string) {
 }
 
 func (p *play) commitAs(ctx context.Context, w way) error {
-	c, done, err := p.fleet.of(ctx, w)
+	c, done, err := p.fleet.again(ctx, w)
 	if err != nil {
 		return err
 	}

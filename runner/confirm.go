@@ -101,18 +101,36 @@ func (p *play) confirmHost(ctx context.Context, host string) machine.Outcome {
 	return outcome
 }
 
-// awaiting are the ways of a host as which something was altered that waits to be confirmed.
+// awaiting are the ways of a host as which something was altered that waits to be confirmed. It does so as well where no helper is any more, and none can be
+// had.
 func (f *fleet) awaiting(host string) []way {
-	return slices.DeleteFunc(f.ways(host), func(w way) bool {
-		armed := false
-		f.look(w, func(c *remote.Client) { armed = c.Armed() })
-		return !armed
-	})
+	return slices.DeleteFunc(f.ways(host), func(w way) bool { return !f.awaits(w) })
+}
+
+func (f *fleet) awaits(w way) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.stays { // a user may have been reached in several ways
+		if s.armed[w.identity()] {
+			return true
+		}
+	}
+	return false
+}
+
+// settled notes that nothing waits to be confirmed any more that was done as the identity of a way.
+func (f *fleet) settled(w way) {
+	f.look(w, (*remote.Client).Confirmed)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.stays {
+		delete(s.armed, w.identity())
+	}
 }
 
 // confirm does so for all identities of one host over one new connection, and for none before each has a helper there.
 func (f *fleet) confirm(ctx context.Context, ways []way) error {
-	fresh := newFleet(Options{Carried: f.carried, Forks: 1}, "", func(store.Identity) error { return nil }, f.log)
+	fresh := newFleet(Options{Carried: f.carried, Forks: 1}, "", func(store.Worked) error { return nil }, f.log)
 	fresh.dialer = f.dialer // which has asked for passwords already
 	defer fresh.close()
 	clients := make([]*remote.Client, len(ways))
@@ -128,7 +146,7 @@ func (f *fleet) confirm(ctx context.Context, ways []way) error {
 		if err := clients[i].Confirm(ctx, f.run, f.holderFor(w)); err != nil {
 			return err
 		}
-		f.look(w, (*remote.Client).Confirmed)
+		f.settled(w)
 	}
 	return nil
 }

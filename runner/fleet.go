@@ -38,18 +38,22 @@ type way struct {
 	SSH    conn.Options
 	Become *conn.Become // nil: stay the login user
 
-	cluster bool // the controller's own work on behalf of the host
+	cluster           bool   // the controller's own work on behalf of the host
+	connection, login string // what the play or the command line said; see store.Worked
 }
 
 // identity names the journal that work done this way is kept in.
-func (w way) identity() store.Identity {
-	return store.Identity{Host: w.Host, Become: w.becomeName()}
+func (w way) identity() store.Identity { return w.worked().Journal() }
+
+// worked is the identity as it is stored.
+func (w way) worked() store.Worked {
+	return store.Worked{Identity: store.Identity{Host: w.Host, Become: w.becomeName(), Local: w.Local, User: w.SSH.User}, Connection: w.connection, Login: w.login}
 }
 
 func (w way) becomeName() string {
 	switch {
 	case w.cluster:
-		return clusterIdentity
+		return store.Controller
 	case w.Become == nil:
 		return ""
 	}
@@ -63,6 +67,12 @@ func (w way) becomeName() string {
 	return method + ":" + name
 }
 
+// journalName tells the identities of a host apart.
+func (w way) journalName() string {
+	id := w.identity()
+	return fmt.Sprintf("%s %v %s", id.Become, id.Local, id.User)
+}
+
 func (w way) connKey() string {
 	return fmt.Sprintf("%s|%v|%s|%s|%d", w.Host, w.Local, w.SSH.User, w.SSH.Host, w.SSH.Port)
 }
@@ -72,7 +82,8 @@ type fleet struct {
 	carried Carried
 	run     string
 	holder  journal.Holder
-	used    func(store.Identity) error // told before an identity's journal is opened
+	used    func(store.Worked) error // told before an identity's journal is opened
+	altered func(store.Identity)     // told when there is something in it; may be nil
 	log     func(host, message string)
 	dialer  *conn.Dialer
 	guests  chan struct{} // a place each for connections being made
@@ -82,7 +93,7 @@ type fleet struct {
 	lease func(host string) *journal.Lease
 
 	// user is the way to a host as a user whom no task of this run worked as: a rollback's.
-	user func(store.Identity) (way, error)
+	user func(store.Worked) (way, error)
 
 	keeping sync.Once      // starts the keeper
 	keeper  sync.WaitGroup // waits for it
@@ -92,8 +103,9 @@ type fleet struct {
 	uses   int64                    // that have ended
 	gone   remote.Stats             // of helpers that are
 	stop   func()                   // ends the keeper
-	users  map[store.Identity]way   // how files of hosts are read as each user that a cluster module worked as
+	users  map[reader]way           // how files of hosts are read as each user that a cluster module worked as
 	past   map[store.Identity]way   // how each identity was reached that has worked on this run
+	kept   map[store.Identity]bool  // those that have a journal of it on their host
 	tokens map[store.Identity]int64 // what its host has given each
 	went   map[string]bool          // hosts that may have gone back by themselves, and are taken back
 }
@@ -113,9 +125,9 @@ type berth struct {
 	ours bool      // it may have locked its host for the run
 }
 
-func newFleet(o Options, run string, used func(store.Identity) error, log func(host, message string)) *fleet {
+func newFleet(o Options, run string, used func(store.Worked) error, log func(host, message string)) *fleet {
 	f := &fleet{carried: o.Carried, run: run, used: used, log: log, guests: make(chan struct{}, max(o.Forks, 1)), most: mostConnected(o), stop: func() {},
-		stays: map[string]*stay{}, users: map[store.Identity]way{}, past: map[store.Identity]way{}, tokens: map[store.Identity]int64{}}
+		stays: map[string]*stay{}, users: map[reader]way{}, past: map[store.Identity]way{}, kept: map[store.Identity]bool{}, tokens: map[store.Identity]int64{}}
 	f.dialer = &conn.Dialer{Log: func(host, message string) { f.log(host, message) }}
 	f.holder = newHolder(run)
 	return f
@@ -188,9 +200,6 @@ func (f *fleet) clusterDir(host string) string {
 	return filepath.Join(f.carried.StateDir, "cluster", host)
 }
 
-// clusterIdentity stands in the run store for the controller's own work on behalf of a host.
-const clusterIdentity = "controller"
-
 // opener starts a helper for its berth.
 type opener func(context.Context, *stay, *berth) (*remote.Client, error)
 
@@ -217,8 +226,8 @@ func (f *fleet) helper(ctx context.Context, w way, open opener) (*remote.Client,
 
 // board opens the helper of a berth, which is locked, and begins the run there.
 func (f *fleet) board(ctx context.Context, s *stay, b *berth, open opener) error {
-	f.remember(b.w.identity(), b.w)
-	if err := f.used(b.w.identity()); err != nil {
+	f.remember(b.w, false)
+	if err := f.used(b.w.worked()); err != nil {
 		return err
 	}
 	f.admit(s)
@@ -299,11 +308,19 @@ func (f *fleet) again(ctx context.Context, w way) (c *remote.Client, done func()
 	return f.of(ctx, w)
 }
 
-// remember keeps how an identity is reached.
-func (f *fleet) remember(id store.Identity, w way) {
+// remember keeps how an identity is reached, and that it has a journal of the run.
+func (f *fleet) remember(w way, kept bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.past[id] = w
+	f.past[w.identity()] = w
+	f.kept[w.identity()] = f.kept[w.identity()] || kept
+}
+
+// hasJournal tells whether the run is known to have a journal on the host of w.
+func (f *fleet) hasJournal(w way) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.kept[w.identity()]
 }
 
 // ways are how the identities that have worked on a host are reached, the controller's own work first: it was done last.
@@ -318,19 +335,12 @@ func (f *fleet) ways(host string) []way {
 	}
 	sort.Slice(ways, func(i, j int) bool {
 		a, b := ways[i], ways[j]
-		return a.cluster && !b.cluster || a.cluster == b.cluster && a.becomeName() < b.becomeName()
+		return a.cluster && !b.cluster || a.cluster == b.cluster && a.journalName() < b.journalName()
 	})
 	return ways
 }
 
-// held are the ways to a host that is locked for this run: those of helpers that are alive, and of those that were left.
+// held are the ways to a host that this process has begun on: it is locked for the run, also where a helper has died since.
 func (f *fleet) held(host string) []way {
-	return slices.DeleteFunc(f.ways(host), func(w way) bool {
-		s := f.enter(w)
-		defer f.leave(s)
-		b := f.berth(s, w)
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		return !(b.made && alive(b.it) || f.isAway(s, w))
-	})
+	return slices.DeleteFunc(f.ways(host), func(w way) bool { return !f.hasBegun(w) })
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/calroll/calroll/runner/remote"
-	"github.com/calroll/calroll/runner/store"
 	"github.com/calroll/calroll/tasks"
 )
 
@@ -15,7 +14,7 @@ import (
 // The host's own helper reads them, as the user whom the task becomes; what it answers goes to the module and nowhere else.
 func (f *fleet) filesOf(w way) tasks.HostFile {
 	return func(ctx context.Context, as, path string) ([]byte, error) {
-		w, err := f.userOn(store.Identity{Host: w.Host, Become: as})
+		w, err := f.userOn(reader{w.Host, as}, w)
 		if err != nil {
 			return nil, err
 		}
@@ -43,20 +42,25 @@ func slurped(host, path string, r tasks.Result) ([]byte, error) {
 	return base64.StdEncoding.DecodeString(text)
 }
 
+// reader is who reads files of a host: "method:user", "" being who logs in.
+type reader struct{ host, as string }
+
 // remembers keeps how a task reads files of its host.
 func (f *fleet) remembers(w way) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.users[w.identity()] = w
+	f.users[reader{w.Host, w.becomeName()}] = w
 }
 
-// userOn is the way to a host as some user.
-func (f *fleet) userOn(id store.Identity) (way, error) {
+// userOn is the way to a host as some user; through is how the controller reached it.
+func (f *fleet) userOn(r reader, through way) (way, error) {
 	f.mu.Lock()
-	w, ok := f.users[id]
+	w, ok := f.users[r]
 	f.mu.Unlock()
 	if ok {
 		return w, nil
 	}
+	id := through.worked()
+	id.Become = r.as
 	return f.user(id)
 }

@@ -61,14 +61,16 @@ func (l *Locks) addWays(h *inventory.Host, runs []store.Meta) error {
 	l.ways = append(l.ways, own)
 	for _, m := range runs {
 		for _, id := range m.Identities {
-			if id.Host != h.Name || slices.Contains(known, id) {
+			if id.Host != h.Name {
 				continue
 			}
 			w, err := l.r.storedWay(id)
 			if err != nil {
 				return err
 			}
-			known, l.ways = append(known, id), append(l.ways, w)
+			if !slices.Contains(known, w.identity()) {
+				known, l.ways = append(known, w.identity()), append(l.ways, w)
+			}
 		}
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/calroll/calroll/playbooks/vars"
 	"github.com/calroll/calroll/runner/action"
 	"github.com/calroll/calroll/runner/event"
+	"github.com/calroll/calroll/tasks"
 )
 
 // loop runs the task for each item of its loop.
@@ -209,11 +210,25 @@ func (c *call) oneByOne(ctx context.Context, scopes []itemScope) []result {
 		}
 		results = append(results, r)
 		c.emitItem(r)
-		if i < len(scopes)-1 && c.pause(ctx, s) != nil {
+		if i == len(scopes)-1 {
+			break
+		}
+		if err := c.pause(ctx, s); err != nil {
+			r := p.labelled(brokenOff(ctx, err))
+			c.emitItem(r)
+			results = append(results, r)
 			break
 		}
 	}
 	return results
+}
+
+// brokenOff is the result of a loop that ended in a pause: what is left of its items was not done.
+func brokenOff(ctx context.Context, err error) result {
+	if ctx.Err() != nil {
+		err = &tasks.Error{Kind: tasks.Canceled, Op: "go on with the loop", Err: err}
+	}
+	return failure(err)
 }
 
 func (c *call) pause(ctx context.Context, s itemScope) error {

@@ -42,7 +42,7 @@ type play struct {
 	limit     timeLimit
 	rollback  machine.Scope
 	since     int64               // the number of the first task that an undo takes back
-	batchNo   int                 // from 1
+	stopped   bool                // the machine knows that the run is canceled
 	visits    map[store.Place]int // how often a host has come to a task
 }
 
@@ -51,6 +51,7 @@ type host struct {
 	name string
 	// done are the roles completed on the host in this play, by playbooks.Role.Key; began those of which a task ran.
 	done, began map[string]bool
+	blocks      map[int]int64 // the numbers of the first tasks of blocks with a rescue section, as machine.Rescues names them
 }
 
 // ref is a playbook's task as the machine carries it.
@@ -69,17 +70,16 @@ type outcome struct {
 	hidden   bool // no_log
 	recalled bool // done by an earlier process of the run
 	notified bool // it changed something when it was done before: its handlers still have to run
+	unbegun  bool // the run was canceled before its turn
+	number   int64
 }
 
 // carryOut runs the play until the machine ends it.
 func (p *play) carryOut(ctx context.Context) (machine.EndPlay, error) {
 	outs := p.machine.Step(machine.Begin{})
-	canceled := false
 	for len(outs) > 0 {
-		if ctx.Err() != nil && !canceled {
-			canceled = true
-			p.emit(event.Event{Kind: event.Warning, Message: fmt.Sprintf("%v: no further task begins", context.Cause(ctx))})
-			outs = append(outs, p.machine.Step(machine.Cancel{})...)
+		if ctx.Err() != nil {
+			outs = append(outs, p.cancel(ctx)...)
 		}
 		out := outs[0]
 		outs = outs[1:]
@@ -93,6 +93,16 @@ func (p *play) carryOut(ctx context.Context) (machine.EndPlay, error) {
 		outs = append(outs, more...)
 	}
 	return machine.EndPlay{Break: true}, &tasks.Error{Kind: tasks.Internal, Op: "finish the play", Detail: "it stopped without an end"}
+}
+
+// cancel tells the machine, once, that no further task begins.
+func (p *play) cancel(ctx context.Context) []machine.Output {
+	if p.stopped {
+		return nil
+	}
+	p.stopped = true
+	p.emit(event.Event{Kind: event.Warning, Message: fmt.Sprintf("%v: no further task begins", context.Cause(ctx))})
+	return p.machine.Step(machine.Cancel{})
 }
 
 // obey carries out what the machine wants and tells it what came of it.
@@ -131,7 +141,12 @@ func (p *play) task(ctx context.Context, want machine.Run) ([]machine.Output, er
 	outcomes := p.onHosts(ctx, r, want)
 	p.bringIn(r.task, outcomes)
 	p.apply(r, want, outcomes)
-	return p.answer(r, outcomes)
+	var outs []machine.Output
+	if slices.ContainsFunc(outcomes, func(o outcome) bool { return o.unbegun }) { // before the machine takes the batch for done
+		outs = p.cancel(ctx)
+	}
+	more, err := p.answer(r, outcomes)
+	return append(outs, more...), err
 }
 
 // onHosts runs a task on hosts, at most forks of them at a time.
@@ -145,41 +160,63 @@ func (p *play) onHosts(ctx context.Context, r *ref, want machine.Run) []outcome 
 	})
 	var wg sync.WaitGroup
 	for i, name := range want.Hosts {
-		h := p.hosts[name]
-		outcomes[i].host = h
-		if role := r.task.Role; role != nil && !r.task.Handler && h.done[role.Key] && !role.AllowDuplicates {
-			outcomes[i].passed = true
-			continue
+		h, of := p.hosts[name], want.Of(name)
+		o, at, done := p.before(ctx, r, h, of)
+		if !done && !p.turn(ctx, places) {
+			o.passed, o.unbegun, done = true, true, true
 		}
-		at := p.place(r, name, want.Node.RunOnce)
-		of := []string{name}
-		if want.Node.RunOnce {
-			of = want.For
-		}
-		before, done := p.recall(ctx, r, h, at, of)
-		if done {
-			outcomes[i] = before
-			continue
-		}
-		if ctx.Err() != nil { // the run was canceled before its turn
-			outcomes[i].passed = true
+		if outcomes[i] = o; done {
 			continue
 		}
 		start()
-		places <- struct{}{}
-		p.slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-p.slots; <-places }()
+			p.begins(r, at, of, number)
 			outcomes[i] = p.onHost(ctx, r, h, number)
-			outcomes[i].notified = before.notified
-			p.keep(r, outcomes[i], at, want, number)
+			outcomes[i].notified, outcomes[i].number = o.notified, number
+			p.enters(h, number)
+			p.keep(r, outcomes[i], at, of)
 		})
 	}
 	wg.Wait()
+	p.entered(want, outcomes)
 	if p.lane > 0 && number > 0 {
 		p.emit(event.Event{Kind: event.TaskEnd, TaskNo: number})
 	}
 	return outcomes
+}
+
+// before is what a task came to on a host when that is known before it is done: an earlier process has done it, or its role is complete there.
+func (p *play) before(ctx context.Context, r *ref, h *host, of []string) (o outcome, at store.Place, done bool) {
+	if role := r.task.Role; role != nil && !r.task.Handler && h.done[role.Key] && !role.AllowDuplicates {
+		return outcome{host: h, passed: true}, at, true
+	}
+	at = p.place(r, h.name, of)
+	o, done = p.recall(ctx, r, h, at, of)
+	return o, at, done
+}
+
+// turn waits for a host's turn. It has not come when the run was canceled before.
+func (p *play) turn(ctx context.Context, places chan struct{}) bool {
+	places <- struct{}{}
+	p.slots <- struct{}{}
+	if ctx.Err() == nil {
+		return true
+	}
+	<-p.slots
+	<-places
+	return false
+}
+
+// entered notes which blocks have begun on hosts with what was recalled, or what one host has done for them.
+func (p *play) entered(want machine.Run, outcomes []outcome) {
+	for _, o := range outcomes {
+		for _, name := range want.Of(o.host.name) {
+			if o.number > 0 {
+				p.enters(p.hosts[name], o.number)
+			}
+		}
+	}
 }
 
 func (p *play) forks(t *playbooks.Task) int {

@@ -28,6 +28,17 @@ type Resumption struct {
 	CatchUp bool
 }
 
+// renew reads the run again once its hosts are ours: another bastion may have gone on with it while this one waited for them.
+func (s *Resumption) renew(o Options) (err error) {
+	if s == nil || o.Shared == nil {
+		return nil
+	}
+	if s.Run, err = o.Store.Load(s.Run.ID); err == nil {
+		s.Record, err = o.Store.Record(s.Run.ID)
+	}
+	return err
+}
+
 // unchanged errs when what the run was made from has changed since: then its record may tell of other tasks. Files that the run has included are read
 // when their turn comes, so only those are compared that both know.
 func (s *Resumption) unchanged(now store.Inputs) error {
@@ -51,16 +62,27 @@ func (s *Resumption) unchanged(now store.Inputs) error {
 	return fmt.Errorf("cannot go on with run %s: what it was made from has changed%s\n  hint: --accept-changes goes on all the same; a task that stands elsewhere now, or is called otherwise, is done once more", s.Run.ID, text)
 }
 
-// place is where a host stands before a task. Each call of it is a further visit.
-func (p *play) place(r *ref, host string, once bool) store.Place {
+// place is where a host stands before a task, which it does for these hosts. Each call of it is a further visit of all of them.
+func (p *play) place(r *ref, host string, of []string) store.Place {
 	at := store.Place{Play: p.index, Key: store.Key{Host: host, Task: r.task.Pos.String() + " " + r.task.Action + " " + r.task.Name.Text()}}
-	if once {
-		at.Host, at.Batch = "", p.batchNo
-	}
 	n := p.visits[at]
-	p.visits[at]++
+	for _, h := range of {
+		p.visits[at.Of(h)] = n + 1
+	}
 	at.Visit = n
 	return at
+}
+
+// known is the answer that one of these hosts has had at a place: with run_once it is that of all. begun tells that the task may have altered something
+// there although it has no answer.
+func (s *Resumption) known(at store.Place, of []string) (a store.Answer, known, begun bool) {
+	for _, h := range of {
+		if a, known := s.Record.Answers[at.Of(h)]; known {
+			return a, true, false
+		}
+		begun = begun || s.Record.Begun[at.Of(h)] > 0
+	}
+	return a, false, begun
 }
 
 // recall is what a task came to on a host when an earlier process of the run did it, for the hosts that it was for; ok is false when it has to be done
@@ -70,16 +92,17 @@ func (p *play) recall(ctx context.Context, r *ref, h *host, at store.Place, of [
 	if p.resumed == nil || r.task.Gate.IsSet() && !p.passed(of) {
 		return o, false
 	}
-	a, known := p.resumed.Record.Answers[at]
+	a, known, begun := p.resumed.known(at, of)
 	var k kept
-	if !known || json.Unmarshal(a.Kept, &k) != nil || k.Hidden && k.Needed {
+	if o.notified = begun; !known || json.Unmarshal(a.Kept, &k) != nil {
 		return o, false
 	}
-	if p.resumed.Recheck && !k.Result.Skipped && r.task.Include == nil && r.task.Module != "meta" {
+	again := p.resumed.Recheck && !k.Result.Skipped && r.task.Include == nil && r.task.Module != "meta"
+	if k.Hidden && k.Needed || again {
 		o.notified = k.Result.Changed
 		return o, false
 	}
-	o.recalled = true
+	o.recalled, o.number = true, a.TaskNo
 	if r.task.Include != nil || r.task.Module == "meta" { // these are decided here, and reach no host
 		c := &call{play: p, task: r.task, extra: r.extra, host: h, scope: p.scope(r, h.name)}
 		o.result = c.run(ctx)
@@ -99,25 +122,58 @@ func (p *play) passed(hosts []string) bool {
 	return p.resumed != nil && !slices.ContainsFunc(hosts, func(h string) bool { return !p.resumed.Record.Passed[store.HostOf{Play: p.index, Host: h}] })
 }
 
+// begins records that a task begins which notifies handlers. Whoever is lost or killed over it may have altered something: a resume finds nothing to do then,
+// and its handlers have to run all the same.
+func (p *play) begins(r *ref, at store.Place, of []string, number int64) {
+	if p.record != nil && len(r.task.Notify) > 0 && !p.o.Check {
+		t := taskAt(at, of, number)
+		p.note(store.Line{Play: at.Play, Begun: &t})
+	}
+}
+
+func taskAt(at store.Place, of []string, number int64) store.Doing {
+	t := store.Doing{Key: at.Key, TaskNo: number}
+	if len(of) > 1 {
+		t.For = of
+	}
+	return t
+}
+
 // keep records what a task came to on a host. What was canceled has no answer: it is done once more.
-func (p *play) keep(r *ref, o outcome, at store.Place, want machine.Run, number int64) {
+func (p *play) keep(r *ref, o outcome, at store.Place, of []string) {
 	res := o.result
 	if p.record == nil || o.passed || o.recalled || res.Failed && res.Kind == tasks.Canceled {
 		return
 	}
-	line := store.Line{Play: at.Play, Batch: at.Batch, Answer: &store.Answer{Key: at.Key, TaskNo: number}}
-	if want.Node.RunOnce {
-		line.By = o.host.name
-	}
-	if res.Failed && !o.ignored && !p.machine.Rescuable(o.host.name) {
+	line := store.Line{Play: at.Play, Answer: &store.Answer{Doing: taskAt(at, of, o.number)}}
+	switch final := res.Failed && !o.ignored; {
+	case final && res.unreachable(): // nothing rescues a host that is lost, nor has another one lost anything
 		line.Final = []string{o.host.name}
-		if want.Node.RunOnce {
-			line.Final = want.For
-		}
-	} else {
+	case final && !p.machine.Rescuable(o.host.name):
+		line.Final, line.Again = of, p.rescuedSince(o.host)
+	default:
 		line.Kept = p.keepResult(o, r.task.Register != "")
 	}
 	p.note(line)
+}
+
+// enters notes of a host that has done a task which blocks with a rescue section begin with it.
+func (p *play) enters(h *host, number int64) {
+	around, _ := p.machine.Rescues(h.name)
+	for _, block := range around {
+		if h.blocks[block] == 0 {
+			h.blocks[block] = number
+		}
+	}
+}
+
+// rescuedSince is the first task of the block whose rescue section has failed on a host: nobody knows what that has left of the block, so a resume begins with
+// it. 0 is no such block.
+func (p *play) rescuedSince(h *host) int64 {
+	if _, block := p.machine.Rescues(h.name); block > 0 {
+		return h.blocks[block]
+	}
+	return 0
 }
 
 // note records a line. A record that cannot be written is a warning, once: the run itself goes on, and can be taken back all the same.
@@ -160,30 +216,46 @@ func (p *play) resumeOrder(hosts []string) []string {
 	return ordered
 }
 
-// startBatch notes from which task on the batch is taken back if it fails.
-func (p *play) startBatch(out machine.StartBatch) {
-	p.batchNo = out.Number
-	if p.rollback == machine.All && out.Number > 1 {
-		p.awaits(store.Line{Play: p.index, Since: p.since}, out.Hosts)
-		return
+// wholeOrder is that of all hosts which the play has ever had, for a later resume: one with a limit has some of them.
+func (p *play) wholeOrder(now []string) []string {
+	if p.resumed == nil {
+		return now
 	}
-	p.since = p.lastTask() + 1
-	if p.resumed != nil {
-		if since, ok := p.resumed.Record.Batches[store.Batch{Play: p.index, Number: out.Number}]; ok {
-			p.since = since
+	whole := slices.Clone(p.resumed.Record.Orders[p.index])
+	for _, h := range now {
+		if !slices.Contains(whole, h) {
+			whole = append(whole, h)
 		}
 	}
-	p.awaits(store.Line{Play: p.index, Batch: out.Number, Since: p.since}, out.Hosts)
+	return whole
 }
 
-// awaits notes that a batch begins, and that its hosts wait to be confirmed if the play wants that. Those whose batch was over before do not.
-func (p *play) awaits(l store.Line, hosts []string) {
+// startBatch notes that a batch begins, from which task on it is taken back if it fails, and that its hosts wait to be confirmed if the play wants that. Those
+// whose batch was over before do not.
+func (p *play) startBatch(out machine.StartBatch) {
+	if p.rollback != machine.All || out.Number == 1 {
+		p.since = p.beganSince(out.Hosts)
+	}
+	l := store.Line{Play: p.index, Batch: out.Hosts, Since: p.since}
 	if p.confirmed > 0 {
-		l.Awaits = slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return p.passed([]string{h}) })
+		l.Awaits = slices.DeleteFunc(slices.Clone(out.Hosts), func(h string) bool { return p.passed([]string{h}) })
 	}
-	if l.Batch > 0 || len(l.Awaits) > 0 {
-		p.note(l)
+	p.note(l)
+}
+
+// beganSince is the first task of a batch that begins now, or that an earlier process of the run has begun with one of its hosts. A play that goes back as a
+// whole has begun with any of its hosts.
+func (p *play) beganSince(hosts []string) int64 {
+	since := p.lastTask() + 1
+	if p.resumed == nil {
+		return since
 	}
+	for of, began := range p.resumed.Record.Since {
+		if of.Play == p.index && (p.rollback == machine.All || slices.Contains(hosts, of.Host)) {
+			since = min(since, began)
+		}
+	}
+	return since
 }
 
 // headings holds those of plays and batches back of which nothing is done any more, until something is. Nil holds nothing back.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -32,7 +33,7 @@ type RollbackOptions struct {
 }
 
 // Rollback takes a stored run back on every host it worked on: in waves, the newest first. o needs Inventory, Loader, Env, Login, Carried and the
-// sinks; what came of it is recorded with the run when o has a Store. The hosts' own journals say what is there to be undone.
+// sinks, and the Store where the run is, in which is recorded what came of it. The hosts' own journals say what is there to be undone.
 func Rollback(ctx context.Context, o Options, rb RollbackOptions) (s Summary, err error) {
 	if rb.Course == nil {
 		rb.Course = &Course{}
@@ -42,12 +43,18 @@ func Rollback(ctx context.Context, o Options, rb RollbackOptions) (s Summary, er
 		return Summary{Exit: ExitError}, err
 	}
 	recorded := o.Store
-	o.Store = nil
-	right, ctx, err := takeRight(ctx, o, cmp.Or(rb.Run.ID, rb.Ask), hosts)
+	if rb.Ask != "" || rb.Preview {
+		recorded = nil
+	}
+	right, ctx, err := takeRight(ctx, o, cmp.Or(rb.Run.ID, rb.Ask), rb.Ask == "", hosts)
 	if err != nil {
 		return Summary{Exit: ExitError}, err
 	}
 	defer right.release(ctx)
+	if hosts, err = rb.renew(o, hosts); err != nil {
+		return Summary{Exit: ExitError}, err
+	}
+	o.Store = nil
 	r, err := begin(o, rb.Run.ID)
 	if err != nil {
 		return Summary{Exit: ExitError}, err
@@ -77,10 +84,61 @@ func Rollback(ctx context.Context, o Options, rb RollbackOptions) (s Summary, er
 		return r.end(err)
 	}
 	b := &back{run: r, RollbackOptions: rb, hosts: map[string]*hostBack{}}
+	if err := b.noteIn(recorded, store.Line{Undoing: hosts}); err != nil {
+		return r.end(err)
+	}
 	b.all(ctx, hosts)
 	s, err = r.end(nil)
-	s.Hosts = hosts
-	return s, err
+	return s, errors.Join(err, b.came(recorded, hosts, s.Open))
+}
+
+// renew reads the run again once its hosts are ours: another bastion may have gone on with it while this one waited for them.
+func (rb *RollbackOptions) renew(o Options, claimed []string) ([]string, error) {
+	if rb.Ask != "" || o.Shared == nil || o.Store == nil {
+		return claimed, nil
+	}
+	var err error
+	if rb.Run, err = o.Store.Load(rb.Run.ID); err != nil {
+		return nil, err
+	}
+	rb.Course = &Course{}
+	if err := o.Store.Events(rb.Run.ID, rb.Course); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	hosts, err := rollbackHosts(o.Inventory, *rb)
+	if err == nil && slices.ContainsFunc(hosts, func(h string) bool { return !slices.Contains(claimed, h) }) {
+		err = fmt.Errorf("cannot take run %s back: another bastion has gone on with it meanwhile, on further hosts; type it again", rb.Run.ID)
+	}
+	return hosts, err
+}
+
+// noteIn records with the run what becomes of hosts, so that a resume knows it.
+func (b *back) noteIn(s *store.Store, l store.Line) error {
+	if l.Since = b.To + 1; s == nil {
+		return nil
+	}
+	return s.Note(b.Run.ID, l)
+}
+
+// came records what came of it: on which hosts it is over, and on which it could not begin. On the rest a resume has to end it first.
+func (b *back) came(s *store.Store, hosts, open []string) error {
+	if s == nil || len(hosts) == 0 {
+		return nil
+	}
+	var l store.Line
+	for _, h := range hosts {
+		switch was := b.hosts[h]; {
+		case !was.broken:
+			l.Undone = append(l.Undone, h)
+		case !was.begun:
+			l.Spared = append(l.Spared, h)
+		}
+	}
+	err := b.noteIn(s, l)
+	if b.To == 0 {
+		err = errors.Join(err, s.TookBack(b.Run.ID, hosts, open, b.Limit == ""))
+	}
+	return err
 }
 
 // toAsk are the hosts that a rollback goes to, or asks for the run first.
@@ -121,6 +179,9 @@ func rollbackHosts(inv *inventory.Inventory, rb RollbackOptions) ([]string, erro
 			names = append(names, id.Host)
 		}
 	}
+	if len(names)+len(missing) == 0 && rb.Limit != "" && len(rb.Run.Identities) > 0 {
+		return nil, fmt.Errorf("cannot take run %s back: --limit %s leaves none of its hosts (%s)", rb.Run.ID, rb.Limit, strings.Join(rb.Run.Hosts(), ", "))
+	}
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("cannot take run %s back: the inventory does not know %s any more", rb.Run.ID, strings.Join(missing, ", "))
 	}
@@ -143,7 +204,7 @@ func inOrder(inv *inventory.Inventory, names []string) ([]string, error) {
 
 // worked tells the fleet as whom a stored run worked on hosts. The error names every host that cannot be reached any more as the
 // inventory and the command line have it now, sorted.
-func (r *run) worked(ids []store.Identity, hosts []string) error {
+func (r *run) worked(ids []store.Worked, hosts []string) error {
 	problems := &multierror.Error{ErrorFormat: perHost}
 	for _, id := range ids {
 		if !slices.Contains(hosts, id.Host) {
@@ -154,19 +215,19 @@ func (r *run) worked(ids []store.Identity, hosts []string) error {
 			problems = multierror.Append(problems, fmt.Errorf("%s: %w", id.Host, err))
 			continue
 		}
-		r.fleet.remember(id, w)
+		r.fleet.remember(w, id.Altered)
 	}
 	return problems.ErrorOrNil()
 }
 
 // workedBefore tells the fleet as whom the run has worked so far, as far as its hosts are still known: an undo may have to go there.
-func (r *run) workedBefore(ids []store.Identity) {
+func (r *run) workedBefore(ids []store.Worked) {
 	for _, id := range ids {
 		if r.o.Inventory.Host(id.Host) == nil {
 			continue
 		}
 		if w, err := r.storedWay(id); err == nil { // else the task that needs the host tells
-			r.fleet.remember(id, w)
+			r.fleet.remember(w, id.Altered)
 		}
 	}
 }
@@ -181,18 +242,25 @@ func perHost(errs []error) string {
 	return strings.Join(lines, "\n")
 }
 
-// storedWay is the way of a stored identity: the host's variables of today, and the user of then.
-func (r *run) storedWay(id store.Identity) (way, error) {
+// storedWay is the way of a stored identity: the host's variables of today, and else what the play said then; and the user whom it became.
+func (r *run) storedWay(id store.Worked) (way, error) {
 	scope := r.world.Host(id.Host).Scope()
-	w, err := r.wayTo(id.Host, &playbooks.Keywords{}, scope, scope)
+	k := &playbooks.Keywords{}
+	if id.Connection != "" {
+		k.Connection = playbooks.Const(id.Connection, source.Pos{})
+	}
+	if id.Login != "" {
+		k.RemoteUser = playbooks.Const(id.Login, source.Pos{})
+	}
+	w, err := r.wayTo(id.Host, k, scope, scope)
 	if err != nil {
 		return w, err
 	}
-	if id.Become == clusterIdentity {
+	if id.Become == store.Controller {
 		w.cluster = true
 		return w, nil
 	}
-	return r.storedBecome(w, id, scope)
+	return r.storedBecome(w, id.Identity, scope)
 }
 
 func (r *run) storedBecome(w way, id store.Identity, scope *vars.Scope) (way, error) {

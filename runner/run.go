@@ -12,6 +12,7 @@ import (
 	"github.com/calroll/calroll/inventory"
 	"github.com/calroll/calroll/playbooks"
 	"github.com/calroll/calroll/playbooks/expr"
+	"github.com/calroll/calroll/playbooks/source"
 	"github.com/calroll/calroll/playbooks/value"
 	"github.com/calroll/calroll/playbooks/vars"
 	"github.com/calroll/calroll/runner/action"
@@ -79,7 +80,6 @@ type Summary struct {
 	Exit   int
 	Counts map[string]event.Counts
 	Stats  remote.Stats
-	Hosts  []string // of a rollback, those it worked on
 	Open   []string // hosts that could not be taken back as a whole, sorted
 }
 
@@ -127,16 +127,11 @@ type run struct {
 // Run carries playbooks out. Mistakes in what the user wrote come back as an error before any host is touched; what happens on hosts is told
 // to the sink and in the Summary.
 func Run(ctx context.Context, o Options) (Summary, error) {
-	var books []*playbooks.Playbook
-	var errs []error
-	for _, name := range o.Playbooks {
-		book, err := o.Loader.Load(name)
-		books, errs = append(books, book), append(errs, err)
+	books, exit, err := Check(o)
+	if err != nil {
+		return Summary{Exit: exit}, err
 	}
-	if err := errors.Join(errs...); err != nil {
-		return Summary{Exit: ExitParse}, err
-	}
-	if err := errors.Join(checkHosts(o, books), checkTogether(o, books), checkReversible(o, books)); err != nil {
+	if err := checkInventory(o, books); err != nil {
 		return Summary{Exit: ExitError}, err
 	}
 	o.books = books
@@ -147,11 +142,14 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 		}
 	}
 	id := o.id()
-	right, ctx, err := takeRight(ctx, o, id, claimedHosts(o, books))
+	right, ctx, err := takeRight(ctx, o, id, o.Resume != nil, claimedHosts(o, books))
 	if err != nil {
 		return Summary{Exit: ExitError}, err
 	}
 	defer right.release(ctx)
+	if err := o.Resume.renew(o); err != nil {
+		return Summary{Exit: ExitError}, err
+	}
 	r, err := begin(o, id)
 	if err != nil {
 		return Summary{Exit: ExitError}, err
@@ -170,6 +168,59 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 		}
 	}
 	return r.end(nil)
+}
+
+// Check reads the playbooks and finds the mistakes that can be found before any host is touched; exit says of which kind they are. Hosts are looked for if there
+// is an inventory.
+func Check(o Options) (books []*playbooks.Playbook, exit int, err error) {
+	var errs []error
+	exit = ExitError
+	for _, name := range o.Playbooks {
+		book, err := o.Loader.Load(name)
+		if err != nil {
+			errs, exit = append(errs, err), ExitParse
+			continue
+		}
+		books = append(books, book)
+	}
+	if o.hasInventory() {
+		errs = append(errs, checkHosts(o, books))
+	}
+	return books, exit, errors.Join(append(errs, checkTogether(o, books), checkReversible(o, books))...)
+}
+
+// checkInventory refuses plays for hosts when there is no inventory: nothing would be done, and nobody told.
+func checkInventory(o Options, books []*playbooks.Playbook) error {
+	if o.hasInventory() {
+		return nil
+	}
+	var errs []error
+	for _, b := range books {
+		for _, p := range b.Plays {
+			pattern, known := constantPattern(p)
+			if joinsHosts(p) {
+				return errors.Join(errs...) // what it adds later plays may use
+			}
+			if hosts, err := o.Inventory.Match(pattern); known && (err != nil || len(hosts) == 0) {
+				errs = append(errs, source.Errorf(p.Pos, "cannot find hosts %q: no inventory was given", pattern).WithHint("give one with -i: a file, a folder, or names with a comma behind"))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// hasInventory tells whether there is more than this machine.
+func (o Options) hasInventory() bool {
+	hosts, err := o.Inventory.Match("all")
+	return len(o.Sources) > 0 || err != nil || len(hosts) > 0
+}
+
+// Limits is the limit as inventories take it.
+func (o Options) Limits() []string {
+	if o.Limit == "" {
+		return nil
+	}
+	return []string{o.Limit}
 }
 
 // id is that of the run to go on with, or a new one.
@@ -245,6 +296,9 @@ func begin(o Options, id string) (*run, error) {
 		r.emit(event.Event{Kind: event.Connect, Host: host, Message: message})
 	})
 	r.fleet.user = r.storedWay
+	if r.record != nil {
+		r.fleet.altered = r.record.Altered
+	}
 	if o.Resume != nil {
 		r.workedBefore(o.Resume.Run.Identities)
 	}
@@ -285,11 +339,11 @@ func (r *run) meta() store.Meta {
 }
 
 // used records an identity before its journal is opened on a host.
-func (r *run) used(id store.Identity) error {
+func (r *run) used(w store.Worked) error {
 	if r.record == nil {
 		return nil
 	}
-	return r.record.Used(id)
+	return r.record.Used(w)
 }
 
 // emit tells the sinks. Hosts call it at the same time.

@@ -33,8 +33,8 @@ type right struct {
 	cancel context.CancelCauseFunc
 }
 
-// takeRight takes hosts for a run. The context that it returns ends when they are lost.
-func takeRight(ctx context.Context, o Options, run string, hosts []string) (*right, context.Context, error) {
+// takeRight takes hosts for a run; known says that it was begun before, maybe by another bastion. The context that it returns ends when they are lost.
+func takeRight(ctx context.Context, o Options, run string, known bool, hosts []string) (*right, context.Context, error) {
 	g := &right{o: o}
 	if o.Shared == nil {
 		return g, ctx, nil
@@ -47,12 +47,27 @@ func takeRight(ctx context.Context, o Options, run string, hosts []string) (*rig
 	if g.lease, err = o.Shared.State.Lock(ctx, claim, o.Shared.Wait); err != nil {
 		return nil, nil, err
 	}
-	if g.mirror, err = o.Shared.State.Mirror(ctx, o.Shared.Dir, run, g.lease); err != nil {
+	if known { // until now another bastion may have gone on with it
+		err = o.Shared.fetch(ctx, run)
+	}
+	if err == nil {
+		g.mirror, err = o.Shared.State.Mirror(ctx, o.Shared.Dir, run, g.lease)
+	}
+	if err != nil {
 		_ = g.lease.Release(ctx) // or it expires
 		return nil, nil, err
 	}
 	ctx, g.cancel = context.WithCancelCause(ctx)
 	return g, leased{ctx, g.lease}, nil
+}
+
+// fetch brings what other bastions have recorded of a run.
+func (s *Shared) fetch(ctx context.Context, run string) error {
+	if _, err := s.State.Fetch(ctx, s.Dir); err != nil {
+		return err
+	}
+	_, err := s.State.FetchRun(ctx, s.Dir, run)
+	return err
 }
 
 // leased is a context that ends with a lease, and is known to have ended before anybody was told: a bastion may have slept.
@@ -91,12 +106,9 @@ func clusters(o Options, hosts []string) ([]string, error) {
 
 // claimedHosts are those that playbooks may work on. A pattern that is known only later stands for all hosts.
 func claimedHosts(o Options, books []*playbooks.Playbook) []string {
-	var limits, names []string
-	if o.Limit != "" {
-		limits = append(limits, o.Limit)
-	}
+	var names []string
 	add := func(pattern string) error {
-		hosts, err := o.Inventory.Match(pattern, limits...)
+		hosts, err := o.Inventory.Match(pattern, o.Limits()...)
 		for _, h := range hosts {
 			names = append(names, h.Name)
 		}
@@ -133,8 +145,8 @@ func (g *right) give(ctx context.Context, r *run) {
 	}
 	r.right, r.fleet.lease = g, g.lease.For
 	record := r.fleet.used
-	r.fleet.used = func(id store.Identity) error {
-		if err := record(id); err != nil {
+	r.fleet.used = func(w store.Worked) error {
+		if err := record(w); err != nil {
 			return err
 		}
 		return g.mirror.Share(ctx)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/calroll/calroll/runner/conn"
 	"github.com/calroll/calroll/runner/remote"
+	"github.com/calroll/calroll/runner/store"
 	"github.com/calroll/calroll/tasks/journal"
 )
 
@@ -44,8 +45,9 @@ type stay struct {
 	open   bool              // connected, or about to be
 	going  chan struct{}     // not nil while it is being left, closed when that is over
 	away   map[string]way    // to helpers that were left, and whose host is locked for the run
-	armed  map[string]bool   // users whose work waits to be confirmed: the host has to go on hearing of the run
-	left   time.Time
+	// armed are identities whose work waits to be confirmed, whether their helper lives or not: the host has to go on hearing of the run.
+	armed map[store.Identity]bool
+	left  time.Time
 }
 
 // enter keeps the stay that a way leads to until leave.
@@ -54,7 +56,7 @@ func (f *fleet) enter(w way) *stay {
 	defer f.mu.Unlock()
 	s := f.stays[w.connKey()]
 	if s == nil {
-		s = &stay{berths: map[string]*berth{}, away: map[string]way{}, armed: map[string]bool{}}
+		s = &stay{berths: map[string]*berth{}, away: map[string]way{}, armed: map[store.Identity]bool{}}
 		f.stays[w.connKey()] = s
 	}
 	s.users++
@@ -74,14 +76,20 @@ func (f *fleet) leave(s *stay) {
 	s.users, s.idle = s.users-1, f.uses
 }
 
-// heed notes whether something that a helper did waits to be confirmed.
+// heed notes whether what a helper did is in a journal, and whether it waits to be confirmed.
 func (f *fleet) heed(s *stay, w way, c *remote.Client) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if c.Kept() && !f.kept[w.identity()] {
+		f.kept[w.identity()] = true
+		if f.altered != nil {
+			f.altered(w.identity())
+		}
+	}
 	if c.Armed() {
-		s.armed[w.becomeName()] = true
+		s.armed[w.identity()] = true
 	} else {
-		delete(s.armed, w.becomeName())
+		delete(s.armed, w.identity())
 	}
 }
 
@@ -218,13 +226,6 @@ func (f *fleet) back(s *stay, w way) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(s.away, w.becomeName())
-}
-
-func (f *fleet) isAway(s *stay, w way) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	_, is := s.away[w.becomeName()]
-	return is
 }
 
 // reset leaves a host, so that the next use connects anew, unless somebody works there. One that waits to be confirmed is connected to at once.

@@ -25,7 +25,7 @@ type crowd struct {
 func newCrowd(t *testing.T, hosts, most int) *crowd {
 	t.Helper()
 	c := &crowd{T: t, dir: t.TempDir()}
-	c.fleet = newFleet(Options{Carried: Carried{StateDir: c.dir, ClusterKinds: func(tasks.Reach) tasks.Kinds { return nil }}, Forks: 2, Connections: most}, "run1", func(store.Identity) error { return nil }, func(string, string) {})
+	c.fleet = newFleet(Options{Carried: Carried{StateDir: c.dir, ClusterKinds: func(tasks.Reach) tasks.Kinds { return nil }}, Forks: 2, Connections: most}, "run1", func(store.Worked) error { return nil }, func(string, string) {})
 	t.Cleanup(c.fleet.close)
 	for i := range hosts {
 		c.ways = append(c.ways, way{Host: fmt.Sprintf("h%d", i), Local: true})

@@ -27,7 +27,7 @@ type takenItem struct {
 
 // add notes what an undo came to. What was tried before counts as it is now.
 func (t *taken) add(w way, report journal.Report, err error) {
-	as := w.becomeName()
+	as := w.journalName()
 	for _, i := range report.Items {
 		t.items = slices.DeleteFunc(t.items, func(o takenItem) bool { return o.as == as && o.Seq == i.Seq && o.Kind == i.Kind })
 		t.items = append(t.items, takenItem{i, as})

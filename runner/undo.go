@@ -1,7 +1,9 @@
 package runner
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/remote"
+	"github.com/calroll/calroll/tasks"
 	"github.com/calroll/calroll/tasks/journal"
 )
 
@@ -126,8 +129,9 @@ func (r *run) onEach(hosts []string, do func(host string)) {
 func (r *run) undoHost(ctx context.Context, host string, u undoing) (t *taken, whole bool) {
 	ways := r.fleet.ways(host)
 	t = &taken{begun: len(ways) == 0}
-	u.downTo = max(u.downTo, r.heldUpAt(ctx, ways, u))
-	r.takeBack(ctx, ways, u, t)
+	if r.holdUp(ctx, ways, &u, t, ways) {
+		r.takeBack(ctx, ways, u, t)
+	}
 	return t, r.tell(host, t, u)
 }
 
@@ -182,25 +186,66 @@ func (r *run) tell(host string, t *taken, u undoing) bool {
 	return whole
 }
 
+// holdUp has u stop at the last point of no return of a host that has been passed. It is false when a way of the host cannot be asked for one: then nothing
+// goes back of what was to, which t is told.
+func (r *run) holdUp(ctx context.Context, host []way, u *undoing, t *taken, what []way) bool {
+	last, err := r.heldUpAt(ctx, host, *u)
+	u.downTo = max(u.downTo, last)
+	if err == nil {
+		return true
+	}
+	for _, w := range what {
+		t.add(w, journal.Report{}, err)
+	}
+	return false
+}
+
 // heldUpAt is the last task of the run that put down a point of no return which has been passed; 0 for none. Each identity has a journal of its
-// own, and where there are several the others must stop there as well. A host that does not answer tells when it is undone itself.
-func (r *run) heldUpAt(ctx context.Context, ways []way, u undoing) int64 {
-	var last int64
+// own, and where there are several the others must stop there as well: so all have to be asked before anything of the host goes back.
+func (r *run) heldUpAt(ctx context.Context, ways []way, u undoing) (last int64, err error) {
 	if u.force || len(ways) < 2 {
-		return 0
+		return 0, nil
 	}
 	for _, w := range ways {
-		_ = r.patiently(ctx, w, u, func(c *remote.Client) error {
-			report, err := c.Undo(ctx, u.run, r.fleet.holder, remote.UndoOptions{Guards: true, For: u.owners(w.Host)})
+		if r.neverWorked(w) {
+			continue
+		}
+		err := r.patiently(ctx, w, u, func(c *remote.Client) error {
+			defer r.hanging(w.Host, u.back)()
+			report, err := c.Undo(ctx, u.run, r.fleet.holder, remote.UndoOptions{Guards: true, Preview: u.preview, For: u.owners(w.Host)})
 			for _, i := range report.Items {
-				if err == nil {
-					last = max(last, i.Task)
-				}
+				last = max(last, i.Task)
 			}
 			return err
 		})
+		if err != nil {
+			return last, notAsked(err)
+		}
 	}
-	return last
+	return last, nil
+}
+
+// neverWorked tells that the run has never come so far as to work as an identity, and so has put down nothing. An earlier process of it may have.
+func (r *run) neverWorked(w way) bool {
+	return r.record != nil && r.resumed == nil && !r.fleet.hasBegun(w)
+}
+
+// notAsked is the error of a host that cannot be asked for points of no return. Of one that does not answer there is no more to say.
+func notAsked(err error) error {
+	if isLost(err) {
+		return err
+	}
+	return &tasks.Error{Kind: kindOf(err), Op: "ask for points of no return", Detail: "nothing goes back before that (--force does not ask)", Err: err}
+}
+
+// noJournal is the error of a host that has nothing of a run which is known to have altered it.
+func noJournal(w way) error {
+	user := cmp.Or(w.SSH.User, "the login user")
+	if w.Become != nil {
+		user = cmp.Or(w.Become.User, "root")
+	}
+	return &tasks.Error{Kind: tasks.Failed, Op: "take the run back", Detail: fmt.Sprintf("it has altered the host as %s, who has no journal of it there: "+
+		"it is another machine or another user now, or the run is too old (--force leaves the host as it is, and counts it as taken back)", user)}
 }
 
 // undoAs undoes what one identity has done.
@@ -210,10 +255,14 @@ func (r *run) undoAs(ctx context.Context, w way, u undoing, o remote.UndoOptions
 	err := r.patiently(ctx, w, u, func(c *remote.Client) error {
 		defer r.hanging(w.Host, u.back)()
 		report, err := c.Undo(ctx, u.run, r.fleet.holder, o)
+		if err == nil && report.Unknown && r.fleet.hasJournal(w) && !u.force {
+			err = noJournal(w)
+		}
 		t.begun = t.begun || err == nil || isLost(err)
 		t.add(w, report, err)
-		if err == nil && !o.Hold && !o.Preview {
-			c.Confirmed() // the host has nothing to wait for any more
+		if err == nil && report.Disarmed {
+			c.Confirmed()
+			r.fleet.settled(w)
 		}
 		return err
 	})

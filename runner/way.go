@@ -64,7 +64,8 @@ func (r *run) wayTo(name string, k *playbooks.Keywords, scope, there *vars.Scope
 		return w, fmt.Errorf("cannot connect to %s: it is absent: %s", name, a)
 	}
 	get := settingsIn(scope)
-	connection, err := r.word(there, "ansible_connection", get(k.Connection, or(r.o.Login.Connection, "ssh")))
+	w.connection, w.login = get(k.Connection, r.o.Login.Connection), get(k.RemoteUser, r.o.Login.User)
+	connection, err := r.word(there, "ansible_connection", or(w.connection, "ssh"))
 	if err != nil {
 		return w, err
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -323,7 +324,7 @@ func (k execKind) Restore(ctx context.Context, b Before, _ Kept, _ bool) error {
 		return failed("read the record of "+b.Key, err)
 	}
 	for _, inv := range m.Undo {
-		if _, err := k.invoke(ctx, inv); err != nil {
+		if err := k.invoke(ctx, inv); err != nil {
 			return err
 		}
 		k.Step("undo step run")
@@ -331,16 +332,24 @@ func (k execKind) Restore(ctx context.Context, b Before, _ Kept, _ bool) error {
 	return nil
 }
 
-// invoke runs a module without recording.
-func (k kindOptions) invoke(ctx context.Context, inv Invocation) (Result, error) {
+// invoke runs a module without recording. Its error goes to the screen and into the records of the run, which show nothing of a task with no_log.
+func (k kindOptions) invoke(ctx context.Context, inv Invocation) error {
+	err := k.call(ctx, inv)
+	if err != nil && inv.NoLog {
+		return &Error{Kind: KindOf(err), Op: "run " + inv.Module, Detail: "why is hidden, because its task says no_log"}
+	}
+	return err
+}
+
+func (k kindOptions) call(ctx context.Context, inv Invocation) error {
 	op := "run " + inv.Module
 	make, ok := k.Modules.Lookup(inv.Module)
 	if !ok {
-		return Result{}, refused(op, "no module has this name")
+		return refused(op, "no module has this name")
 	}
 	m, errs := SpecOf(make()).Decode(inv.Args)
 	if err := JoinArgErrors(inv.Module, errs); err != nil {
-		return Result{}, err
+		return err
 	}
 	if inv.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -349,19 +358,32 @@ func (k kindOptions) invoke(ctx context.Context, inv Invocation) (Result, error)
 	}
 	sys := NewSys(Options{Recorder: NoRecord{}, Env: inv.Env})
 	defer func() { _ = sys.Close() }() // what is left is in the temporary folder
-	r := Run(ctx, m, sys)
-	if r.Failed {
-		return r, &Error{Kind: Failed, Op: op + called(inv.Args), Detail: said(r)}
+	if r := Run(ctx, m, sys); r.Failed {
+		return &Error{Kind: Failed, Op: op + called(inv.Args), Detail: said(r)}
 	}
-	return r, nil
+	return nil
 }
 
-// called is what a command's module was given to run, for messages.
+// programName is the name of a program, and not what a shell's text may begin with as well: PASSWORD=...
+var programName = regexp.MustCompile(`^[\w./+-]+$`)
+
+// called is the program that a command's module was given to run, or what another module is about, for messages. The arguments of the program are left
+// out: they may be secret.
 func called(args map[string]any) string {
-	for _, name := range []string{"cmd", "_raw_params", "argv", "name"} {
-		if v, ok := args[name]; ok {
-			return fmt.Sprintf(" %v", v)
+	var words []string
+	for _, name := range []string{"cmd", "_raw_params"} {
+		if line, ok := args[name].(string); ok {
+			words, _ = SplitWords(line) // what cannot be split is not named
 		}
+	}
+	if argv, ok := args["argv"].([]any); ok && len(argv) > 0 {
+		words = []string{fmt.Sprint(argv[0])}
+	}
+	if len(words) > 0 && programName.MatchString(words[0]) {
+		return " " + words[0]
+	}
+	if name, ok := args["name"].(string); ok {
+		return " " + name
 	}
 	return ""
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/calroll/calroll/tasks"
+	"github.com/calroll/calroll/tasks/journal"
+	"github.com/calroll/calroll/tasks/node"
 )
 
 // until polls a condition.
@@ -134,5 +136,53 @@ func TestNothingIsAlteredWithoutARecorder(t *testing.T) {
 	}
 	if _, err := os.Stat(path); err == nil {
 		t.Error("the file was written")
+	}
+}
+
+// undone is what taking back a command by a step, or firing it again as a handler, comes to.
+func undone(t *testing.T, o tasks.Options) journal.Report {
+	t.Helper()
+	dir := t.TempDir()
+	j, err := journal.Open(dir, "r", journal.Holder{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Recorder = j
+	if _, err := tasks.NewSys(o).Exec(t.Context(), tasks.Cmd{Argv: []string{"true"}, Alters: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	kinds := tasks.NodeKinds(tasks.KindOptions{Modules: node.Modules()})
+	report, err := journal.Undo(t.Context(), dir, "r", journal.UndoOptions{Fire: true}, kinds)
+	if err != nil || len(report.Items) != 1 {
+		t.Fatalf("the undo: %+v, %v", report, err)
+	}
+	return report
+}
+
+// TestArgumentsOfAnUndoAreNotShown when it fails: what it says is in the output of the run, and in its record.
+func TestArgumentsOfAnUndoAreNotShown(t *testing.T) {
+	for name, c := range map[string]struct {
+		module string
+		args   map[string]any
+		noLog  bool
+		want   string
+	}{
+		"command": {"command", map[string]any{"cmd": "false --password s3cret"}, false, "cannot run command false: non-zero return code"},
+		"argv":    {"command", map[string]any{"argv": []any{"sh", "-c", ": s3cret; exit 1"}}, false, "cannot run command sh: non-zero return code"},
+		"shell":   {"shell", map[string]any{"cmd": "PASSWORD=s3cret false"}, false, "cannot run shell: non-zero return code"},
+		"said":    {"shell", map[string]any{"cmd": "echo why >&2; false"}, false, "cannot run shell echo: non-zero return code: why"},
+		"no_log":  {"shell", map[string]any{"cmd": "echo s3cret >&2; false"}, true, "cannot run shell: why is hidden, because its task says no_log"},
+		"mistake": {"file", map[string]any{"path": "/x", "mode": "s3cret"}, true, "cannot run file: why is hidden, because its task says no_log"},
+	} {
+		inv := tasks.Invocation{Module: c.module, Args: c.args, NoLog: c.noLog}
+		for what, o := range map[string]tasks.Options{"undo": {Undo: []tasks.Invocation{inv}}, "handler": {Handler: &inv}} {
+			said := undone(t, o).Items[0].Error
+			if !strings.HasPrefix(said, c.want) || strings.Contains(said, "s3cret") {
+				t.Errorf("%s, %s: it says %q", name, what, said)
+			}
+		}
 	}
 }

@@ -55,6 +55,7 @@ type Invocation struct {
 	Args    map[string]any    `json:"args,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
 	Timeout time.Duration     `json:"timeout,omitempty"` // none when 0
+	NoLog   bool              `json:"no_log,omitempty"`  // nobody is told what it was called with, nor what it said
 }
 
 // Result is what a module answers: JSON on the wire, and the value of the registered variable (Vars).

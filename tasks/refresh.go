@@ -40,8 +40,7 @@ func (k refreshKind) Refresh(ctx context.Context, b Before) (bool, error) {
 	}
 	switch m.Do {
 	case "handler":
-		_, err := k.invoke(ctx, *m.Handler)
-		return true, err
+		return true, k.invoke(ctx, *m.Handler)
 	case "daemon-reload":
 		return true, daemonReload(ctx)
 	case "restart", "reload":

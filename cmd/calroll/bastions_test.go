@@ -257,3 +257,39 @@ func TestLocksOfAHost(t *testing.T) {
 		t.Errorf("the wrong run was taken back\n%s", out)
 	}
 }
+
+// TestBastionsGoOn: what one bastion has taken back by hand another does again when it goes on; and one that has waited for the other goes on from where that
+// has left the run, not from where it was when the waiting began.
+func TestBastionsGoOn(t *testing.T) {
+	s := newRig(t, 1)
+	h := s.lab.Hosts[0]
+	both := s.bastions("east", "west")
+	east, west := both[0], both[1]
+	book := s.write("play.yml", sharedPlay+"    - command: test -e /run/fine\n      changed_when: false\n")
+	first, _ := east.start("run", book, "-e", "who=first")
+	s.until(func() bool { return s.has(h, "/run/in-first") })
+	run := east.runsOf("east")[0].ID
+
+	waiting, out := west.start("resume", run, "-e", "who=first", "--lock-timeout", "1m")
+	s.until(func() bool {
+		_, err := os.Stat(filepath.Join(s.dir, "west", "calroll", "runs", run, "answers.jsonl"))
+		return err == nil
+	})
+	s.sh(h, "touch /run/go-first")
+	_ = first.Wait()
+	_ = waiting.Wait()
+	west.ended(waiting, out, runner.ExitFailed)
+	if got := s.sh(h, "cat /root/history"); got != "enter first\nleave first" {
+		t.Errorf("what was done while it waited is done again:\n%s\n%s", got, out)
+	}
+
+	east.calroll(runner.ExitOK, "rollback", run)
+	s.sh(h, "touch /run/fine")
+	if s.has(h, "/root/of-first") {
+		t.Error("it was not taken back")
+	}
+	west.calroll(runner.ExitOK, "resume", run, "-e", "who=first")
+	if !s.has(h, "/root/of-first") || !s.has(h, "/root/after-first") {
+		t.Error("what the other bastion has taken back is not done again")
+	}
+}

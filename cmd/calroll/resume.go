@@ -78,44 +78,90 @@ func (f *runFlags) as(cmd *cobra.Command, meta store.Meta) error {
 	if err := sameNames(given, meta.Command.Extra); err != nil {
 		return err
 	}
-	for i, name := range f.inventory {
-		f.inventory[i] = absolute(name)
-	}
-	for i, e := range f.extra {
-		if file, ok := strings.CutPrefix(e, "@"); ok {
-			f.extra[i] = "@" + absolute(file)
-		}
+	if err := fromHere(cmd.LocalFlags()); err != nil {
+		return err
 	}
 	if dir := meta.Dir; dir != "" {
 		if err := os.Chdir(dir); err != nil {
 			return fmt.Errorf("the folder it was started in: %w", err)
 		}
 	}
-	return restoreFlags(cmd.LocalFlags(), meta.Command.Flags)
+	sameCluster(cmd, meta)
+	return restoreFlags(cmd.LocalFlags(), meta.Command.Flags, meta.Dir)
 }
 
-func restoreFlags(fl *pflag.FlagSet, flags map[string][]string) error {
+// sameCluster has the cluster locked that the run has locked.
+func sameCluster(cmd *cobra.Command, meta store.Meta) {
+	if name := meta.Command.Flags[clusterFlag]; name != nil && shared(cmd.Context()) != nil && shared(cmd.Context()).Cluster == "" {
+		shared(cmd.Context()).Cluster = name[0]
+	}
+}
+
+// fromHere has the flags that name files name the same ones from another folder.
+func fromHere(fl *pflag.FlagSet) error {
+	dir, err := os.Getwd()
+	if err != nil {
+		return fmt.Errorf("cannot tell where we are: %w", err)
+	}
+	fl.Visit(func(f *pflag.Flag) {
+		if f.Name == extraFlag || slices.Contains(fileFlags, f.Name) {
+			err = errors.Join(err, setFlag(f, filesFrom(dir, f.Name, valuesOf(f))))
+		}
+	})
+	return err
+}
+
+// restoreFlags sets flags as a run had them that was started in dir. What is given now wins; of variables what comes later does.
+func restoreFlags(fl *pflag.FlagSet, flags map[string][]string, dir string) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(flags)) {
-		if fl.Lookup(name) == nil || fl.Changed(name) && name != extraFlag {
+		f := fl.Lookup(name)
+		if f == nil || f.Changed && name != extraFlag {
 			continue
 		}
-		for _, v := range flags[name] {
-			errs = append(errs, fl.Set(name, v))
+		values := filesFrom(dir, name, flags[name])
+		if f.Changed {
+			given := valuesOf(f)
+			values = append(slices.DeleteFunc(values, func(v string) bool { return slices.Contains(given, v) }), given...)
 		}
+		errs = append(errs, setFlag(f, values))
+		f.Changed = true
 	}
 	return errors.Join(errs...)
 }
 
-// absolute is a name of a file that stays right in another folder; a list of hosts is none.
-func absolute(name string) string {
-	if strings.Contains(name, ",") {
-		return name
+func valuesOf(f *pflag.Flag) []string {
+	if list, ok := f.Value.(pflag.SliceValue); ok {
+		return list.GetSlice()
 	}
-	if abs, err := filepath.Abs(name); err == nil {
-		return abs
+	return []string{f.Value.String()}
+}
+
+func setFlag(f *pflag.Flag, values []string) error {
+	if list, ok := f.Value.(pflag.SliceValue); ok {
+		return list.Replace(values)
 	}
-	return name
+	return f.Value.Set(values[0])
+}
+
+// fileFlags name files.
+var fileFlags = []string{"inventory", "private-key", "roles-path", "connection-password-file", "become-password-file"}
+
+// filesFrom are values of a flag with the files that they name below dir. Lists of hosts, and the shell's ~, are none.
+func filesFrom(dir, flag string, values []string) []string {
+	var all []string
+	for _, v := range values {
+		at, file := "", v
+		if flag == extraFlag && strings.HasPrefix(v, "@") {
+			at, file = "@", v[1:]
+		}
+		isFile := at != "" || slices.Contains(fileFlags, flag) && !strings.Contains(v, ",")
+		if isFile && dir != "" && file != "" && !filepath.IsAbs(file) && !strings.HasPrefix(file, "~") {
+			v = at + filepath.Join(dir, file)
+		}
+		all = append(all, v)
+	}
+	return all
 }
 
 // sameNames finds variables that the run had from its command line and that are not given now.
@@ -133,8 +179,9 @@ func sameNames(given *value.Vars, wanted []string) error {
 }
 
 const (
-	extraFlag = "extra-vars"
-	stateFlag = "state"
+	extraFlag   = "extra-vars"
+	stateFlag   = "state"
+	clusterFlag = "cluster"
 )
 
 // notStored are flags that say how the screen looks, or that nothing is to be done.

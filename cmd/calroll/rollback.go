@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -50,7 +52,7 @@ func (f *rollbackFlags) rollback(cmd *cobra.Command, id string) error {
 	if err != nil {
 		return err
 	}
-	rb, err := f.find(s, id)
+	rb, err := f.find(cmd, s, id)
 	if err != nil {
 		return err
 	}
@@ -67,18 +69,9 @@ func (f *rollbackFlags) rollback(cmd *cobra.Command, id string) error {
 	if err != nil {
 		return err
 	}
-	o.Sink = sink
-	if rb.Ask == "" && !rb.Preview {
-		o.Store = s
-	}
+	o.Sink, o.Store = sink, s
 	summary, err := runner.Rollback(cmd.Context(), o, rb)
 	done()
-	if o.Store != nil && len(summary.Hosts) > 0 {
-		err = errors.Join(err, s.Undone(rb.Run.ID, summary.Hosts, rb.To+1))
-	}
-	if rb.Ask == "" && !f.check && rb.To == 0 && len(summary.Hosts) > 0 {
-		err = errors.Join(err, s.TookBack(rb.Run.ID, summary.Hosts, summary.Open, f.limit == ""))
-	}
 	if summary.Exit != runner.ExitOK || err != nil {
 		return exitError{max(summary.Exit, runner.ExitError), err}
 	}
@@ -86,7 +79,7 @@ func (f *rollbackFlags) rollback(cmd *cobra.Command, id string) error {
 }
 
 // find finds the run in the store, or leaves it to the hosts of the inventory.
-func (f *rollbackFlags) find(s *store.Store, id string) (runner.RollbackOptions, error) {
+func (f *rollbackFlags) find(cmd *cobra.Command, s *store.Store, id string) (runner.RollbackOptions, error) {
 	rb := runner.RollbackOptions{Limit: f.limit, Serial: f.serial, Force: f.force, Preview: f.check, Course: &runner.Course{}}
 	meta, err := s.Load(id)
 	switch {
@@ -97,13 +90,38 @@ func (f *rollbackFlags) find(s *store.Store, id string) (runner.RollbackOptions,
 		return rb, fmt.Errorf("%w; a run of another bastion is found with -i INVENTORY", err)
 	case err != nil:
 		return rb, err
+	case meta.Check:
+		return rb, fmt.Errorf("cannot take run %s back: it was a check, and changed nothing", meta.ID)
 	}
-	rb.Run = meta
 	if len(f.inventory) == 0 {
 		f.inventory = meta.Inventory
+	}
+	if rb.Run, err = f.as(cmd, meta); err != nil {
+		return rb, fmt.Errorf("cannot take run %s back: %w", meta.ID, err)
 	}
 	if err := s.Events(meta.ID, rb.Course); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return rb, err
 	}
 	return rb, nil
 }
+
+// as connects as the run did, as far as nothing else is said now. Which hosts it was limited to does not matter: it is taken back on all that it worked on.
+func (f *rollbackFlags) as(cmd *cobra.Command, meta store.Meta) (store.Meta, error) {
+	given := cmd.Flags()
+	for i := range meta.Identities {
+		if given.Changed("user") {
+			meta.Identities[i].Login = ""
+		}
+		if given.Changed("connection") {
+			meta.Identities[i].Connection = ""
+		}
+	}
+	flags := maps.Clone(meta.Command.Flags)
+	maps.DeleteFunc(flags, func(name string, _ []string) bool { return !slices.Contains(loginFlags, name) })
+	sameCluster(cmd, meta)
+	return meta, restoreFlags(given, flags, meta.Dir)
+}
+
+// loginFlags are those that say how hosts are reached.
+var loginFlags = []string{"user", "private-key", "connection", "timeout", "connect-retries", "ssh-common-args", "host-key-checking", "become", "become-method",
+	"become-user", "ask-pass", "ask-become-pass", "connection-password-file", "become-password-file"}

@@ -18,6 +18,7 @@ type frame struct {
 	next   int
 	block  *Node // nil for a list
 	part   part
+	entry  int  // which block it is, counted as the host enters them, from 1
 	failed bool // in always: the host leaves the block as failed
 	flush  bool // a list that a handler included: it runs before the next handler
 }
@@ -26,6 +27,7 @@ type frame struct {
 type cursor struct {
 	host        string
 	stack       []*frame
+	entries     int  // blocks that it has entered
 	failed      bool // for good
 	unreachable bool
 	ended       bool // meta: end_host
@@ -57,7 +59,8 @@ func (c *cursor) peekAbove(base int) *Node {
 			return n
 		}
 		f.next++
-		c.push(&frame{nodes: n.Main, block: n, part: main})
+		c.entries++
+		c.push(&frame{nodes: n.Main, block: n, part: main, entry: c.entries})
 	}
 	return nil
 }
@@ -74,7 +77,7 @@ func (c *cursor) leave(f *frame) {
 	c.pop()
 	switch {
 	case (f.part == main || f.part == rescue) && len(f.block.Always) > 0:
-		c.push(&frame{nodes: f.block.Always, block: f.block, part: always})
+		c.push(&frame{nodes: f.block.Always, block: f.block, part: always, entry: f.entry})
 	case f.failed:
 		c.fail()
 	}
@@ -87,11 +90,11 @@ func (c *cursor) fail() {
 		f := c.stack[len(c.stack)-1]
 		c.pop()
 		if f.part == main && len(f.block.Rescue) > 0 {
-			c.push(&frame{nodes: f.block.Rescue, block: f.block, part: rescue})
+			c.push(&frame{nodes: f.block.Rescue, block: f.block, part: rescue, entry: f.entry})
 			return
 		}
 		if (f.part == main || f.part == rescue) && len(f.block.Always) > 0 {
-			c.push(&frame{nodes: f.block.Always, block: f.block, part: always, failed: true})
+			c.push(&frame{nodes: f.block.Always, block: f.block, part: always, entry: f.entry, failed: true})
 			return
 		}
 	}
@@ -127,6 +130,20 @@ func (c *cursor) inFlush() bool {
 // rescuable tells that a block round the host's place has a rescue section for a failure now.
 func (c *cursor) rescuable() bool {
 	return slices.ContainsFunc(c.stack, func(f *frame) bool { return f.part == main && len(f.block.Rescue) > 0 })
+}
+
+// rescues are the blocks with a rescue section round the host's place, outermost first, and the outermost one whose rescue section is at work; 0 is none.
+func (c *cursor) rescues() (around []int, atWork int) {
+	for _, f := range c.stack {
+		if f.block == nil || len(f.block.Rescue) == 0 {
+			continue
+		}
+		around = append(around, f.entry)
+		if f.part == rescue && atWork == 0 {
+			atWork = f.entry
+		}
+	}
+	return around, atWork
 }
 
 // leavingFailed tells that an always section runs for the host after a failure.

@@ -116,6 +116,15 @@ func (m *Machine) Rescuable(host string) bool {
 	return c != nil && c.rescuable()
 }
 
+// Rescues are the blocks with a rescue section that the host is in, outermost first, and the outermost one whose rescue section is at work, 0 for none. They
+// are named by how many blocks the host had entered by then in its batch.
+func (m *Machine) Rescues(host string) (around []int, atWork int) {
+	if c := m.cursors[host]; c != nil {
+		return c.rescues()
+	}
+	return nil, 0
+}
+
 // begin starts the first batch, unless more hosts are away than may fail.
 func (m *Machine) begin() []Output {
 	if m.overBudget() {

@@ -117,3 +117,11 @@ func (Halt) output()       {}
 func (Undo) output()       {}
 func (Commit) output()     {}
 func (EndPlay) output()    {}
+
+// Of are the hosts that an answer of one of r.Hosts is for: that host, or with run_once all of them.
+func (r Run) Of(host string) []string {
+	if r.Node.RunOnce {
+		return r.For
+	}
+	return []string{host}
+}

@@ -26,6 +26,7 @@ type Client struct {
 	token    int64         // given by Begin
 
 	armed atomic.Bool        // something was altered that waits to be confirmed
+	kept  atomic.Bool        // the run has a journal there
 	pace  chan time.Duration // how long the host waits to be confirmed while it hears nothing
 	paced atomic.Int64       // what pace was told last
 
@@ -191,6 +192,9 @@ func (s *Sent) Wait(ctx context.Context) ([]tasks.Result, error) {
 			s.task.Each(len(results)-1, *r)
 		}
 	})
+	if s.task.Confirm != nil && tasks.KindOf(err) == tasks.Unreachable {
+		s.c.armed.Store(true) // what was lost may have said so
+	}
 	for err != nil && len(results) < s.call.items {
 		results = append(results, tasks.Failure(err))
 	}
@@ -391,6 +395,9 @@ func (c *Client) takeAnswer(payload []byte) error {
 	if a.Armed {
 		c.armed.Store(true)
 	}
+	if a.Kept {
+		c.kept.Store(true)
+	}
 	call.answers = append(call.answers, a)
 	call.tell()
 	if a.Last {
@@ -449,10 +456,13 @@ func (c *Client) awaits(within time.Duration) {
 	}
 }
 
-// Armed tells whether the run has altered something there as this identity that waits to be confirmed.
+// Armed tells whether the run has, or may have, altered something there as this identity that waits to be confirmed.
 func (c *Client) Armed() bool { return c.armed.Load() }
 
-// Confirmed notes that it was confirmed, by another client.
+// Kept tells whether the run has a journal there as this identity, as far as this client's tasks have written it.
+func (c *Client) Kept() bool { return c.kept.Load() }
+
+// Confirmed notes that nothing waits any more: it was confirmed, by another client, or has been taken back.
 func (c *Client) Confirmed() { c.armed.Store(false) }
 
 // Reset lets the helper take tasks again after a failure canceled those that were sent ahead. It needs no answer. A task that

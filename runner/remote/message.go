@@ -50,6 +50,8 @@ type Task struct {
 	// Undo are the steps that take back what a command alters.
 	Undo []tasks.Invocation `json:"undo,omitempty"`
 	Env  map[string]string  `json:"env,omitempty"`
+	// NoLog says that nobody is told what a handler was called with, when it fails as it is fired again. An undo step says so itself.
+	NoLog bool `json:"no_log,omitempty"`
 	// Timeout bounds each item; zero does not.
 	Timeout time.Duration `json:"timeout,omitempty"`
 	// FirstFailureEnds leaves the items after a failed one out; they answer Canceled. Without it a failed item does not
@@ -95,6 +97,7 @@ type answer struct {
 	Last   bool            `json:"last,omitempty"`
 	Result *tasks.Result   `json:"result,omitempty"`
 	Armed  bool            `json:"armed,omitempty"` // something was altered that waits to be confirmed
+	Kept   bool            `json:"kept,omitempty"`  // the run has a journal here
 	Err    *tasks.Error    `json:"err,omitempty"`   // of the call as a whole: the items that have not answered did not run
 	Value  json.RawMessage `json:"value,omitempty"`
 }

@@ -42,7 +42,7 @@ type undoCall struct {
 type UndoOptions struct {
 	Force  bool  `json:"force,omitempty"`   // restore also what somebody else changed since
 	DownTo int64 `json:"down_to,omitempty"` // undo only what tasks from this number on did; zero undoes all
-	Guards bool  `json:"guards,omitempty"`  // undo nothing, report the points of no return that have been passed
+	Guards bool  `json:"guards,omitempty"`  // undo nothing, report the points of no return that have been passed; a preview takes no lock for that
 	Hold   bool  `json:"hold,omitempty"`    // restore states alone; a later Undo fires the refreshes
 	Fire   bool  `json:"fire,omitempty"`    // fire refreshes also when only another journal of the host has restored something
 	// Preview alters nothing and reports what an Undo would come to now.
@@ -170,6 +170,9 @@ func (b *book) holder(h journal.Holder) journal.Holder {
 	}
 	return h
 }
+
+// kept tells whether the run has a journal here.
+func (b *book) kept() bool { return b.journal != nil && b.journal.Begun() }
 
 // current refuses a controller from whom the host has been taken.
 func (b *book) current() error {

@@ -87,7 +87,7 @@ type server struct {
 	frames   atomic.Int64       // that have come
 	farewell atomic.Bool        // the controller has said that it is done
 	armed    atomic.Bool        // the task in hand has altered something that waits to be confirmed
-	faster   chan time.Duration // how often it has to be noted that the controller was heard
+	faster   chan time.Duration // how often it has to be noted that the controller was heard; never more seldom than before
 
 	mu       sync.Mutex // guards what follows
 	current  uint64     // the call in hand
@@ -179,8 +179,11 @@ func (s *server) listen() {
 		}
 		select {
 		case <-tick.C:
-		case every = <-s.faster:
-			tick.Reset(every)
+		case faster := <-s.faster:
+			if faster < every {
+				every = faster
+				tick.Reset(every)
+			}
 		case <-s.ctx.Done():
 			return
 		}

@@ -172,10 +172,10 @@ func (s *server) watchedOver(ctx context.Context, run string) (time.Duration, er
 	return w.Within, err
 }
 
-// listenFor has it noted at least eight times within so long that the controller was heard.
+// listenFor has it noted at least eight times within so long that the controller was heard, and as often as ever for the sake of the lock.
 func (s *server) listenFor(within time.Duration) {
 	select {
-	case s.faster <- max(within/8, minListen):
+	case s.faster <- min(max(within/8, minListen), listenEvery):
 	default: // it was told so already
 	}
 }

@@ -1,6 +1,8 @@
 package remote
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -159,8 +161,13 @@ func TestAControllerThatIsHeardIsWaitedFor(t *testing.T) {
 func TestAnUndoEndsTheWatcher(t *testing.T) {
 	w := waits(t, time.Minute)
 	pid := w.watcher(t)
+	for _, o := range []UndoOptions{{DownTo: 3}, {DownTo: 2, For: []string{"another"}}, {DownTo: 2, Preview: true}} {
+		if r, err := w.Undo(t.Context(), "run1", w.holder, o); err != nil || r.Disarmed || w.watcher(t) != pid {
+			t.Errorf("a part of it: %+v, %v", r, err)
+		}
+	}
 	r, err := w.Undo(t.Context(), "run1", w.holder, UndoOptions{DownTo: 2, For: []string{""}})
-	if err != nil || len(r.Items) != 1 || r.Note.String() != "" {
+	if err != nil || len(r.Items) != 1 || r.Note.String() != "" || !r.Disarmed {
 		t.Errorf("the undo: %+v, %v", r, err)
 	}
 	eventually(t, "the watcher to end", func() bool { return !alive(pid) })
@@ -244,5 +251,70 @@ func TestWhoComesWhileTheHostGoesBackWaits(t *testing.T) {
 	}
 	if got := w.content(t); got != "old" {
 		t.Errorf("it has %s", got)
+	}
+}
+
+// TestALongTimeToConfirmIsNoPauseForTheLock: that the controller is heard is noted as often as without it.
+func TestALongTimeToConfirmIsNoPauseForTheLock(t *testing.T) {
+	for within, want := range map[time.Duration]time.Duration{time.Millisecond: minListen, 40 * time.Second: 5 * time.Second, 30 * time.Minute: listenEvery} {
+		s := &server{faster: make(chan time.Duration, 1)}
+		s.listenFor(within)
+		if got := <-s.faster; got != want {
+			t.Errorf("with %s it listens every %s, want %s", within, got, want)
+		}
+	}
+	s := &server{o: ServeOptions{QuietLimit: 100 * time.Millisecond}, faster: make(chan time.Duration, 1)}
+	s.ctx, s.stop = context.WithCancelCause(t.Context())
+	s.listenFor(30 * time.Minute)
+	ended := make(chan error, 1)
+	go func() { s.listen(); ended <- context.Cause(s.ctx) }()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, errGone) {
+			t.Error(err)
+		}
+	case <-time.After(listenEvery - time.Second):
+		t.Error("it listens less often than before")
+	}
+}
+
+// TestALostAnswerMayHaveToBeConfirmed: what it would have said is not known.
+func TestALostAnswerMayHaveToBeConfirmed(t *testing.T) {
+	state, begun := t.TempDir(), filepath.Join(t.TempDir(), "begun")
+	c := mustBegin(t, state, "run1", me)
+	task := one("hang", map[string]any{"touch": begun})
+	task.Confirm = &Confirm{Within: time.Minute, Since: 1}
+	sent, err := c.Send(task)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the task to begin", func() bool { return exists(begun) })
+	_ = syscall.Kill(c.Hello().PID, syscall.SIGKILL)
+	if _, err := sent.Wait(t.Context()); tasks.KindOf(err) != tasks.Unreachable || !c.Armed() {
+		t.Errorf("%v, armed is %v", err, c.Armed())
+	}
+}
+
+// TestAPreviewAsksForGuardsWithoutTheLock, which is somebody else's.
+func TestAPreviewAsksForGuardsWithoutTheLock(t *testing.T) {
+	state := t.TempDir()
+	j, err := journal.Open(state, "run1", me)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tasks.NewSys(tasks.Options{Recorder: j, Task: 4}).Guard(t.Context(), "it moved", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(j.Release(), j.Close()); err != nil {
+		t.Fatal(err)
+	}
+	mustBegin(t, state, "run2", other)
+	c := pipe(t, ServeOptions{StateDir: state, Kinds: tasks.NodeKinds(tasks.KindOptions{})})
+	r, err := c.Undo(t.Context(), "run1", me, UndoOptions{Guards: true, Preview: true})
+	if err != nil || len(r.Items) != 1 || r.Items[0].Task != 4 || !strings.Contains(r.Items[0].Error, "it moved") {
+		t.Errorf("have %+v, %v", r, err)
+	}
+	if l := mustStand(t, c, journal.Held); l.Holder.Run != "run2" {
+		t.Errorf("the lock is %+v", l)
 	}
 }

@@ -57,7 +57,7 @@ func (s *server) items(ctx context.Context, t taskCall, makeModule func() tasks.
 	for i := range t.Items {
 		r := s.item(ctx, t, makeModule(), natural(t.Items[i].Args))
 		s.fails = s.fails || !t.GoOn && (r.Failed || ctx.Err() != nil)
-		a := answer{ID: t.ID, Item: i, Last: i == len(t.Items)-1, Result: &r, Armed: s.armed.Swap(false)}
+		a := answer{ID: t.ID, Item: i, Last: i == len(t.Items)-1, Result: &r, Armed: s.armed.Swap(false), Kept: s.book.kept()}
 		if stop := r.Failed && t.FirstFailureEnds || ctx.Err() != nil; stop && !a.Last || r.Kind == tasks.Canceled {
 			a.Last, a.Err = true, wireError(s.whyNot(ctx))
 		}
@@ -107,7 +107,7 @@ func (s *server) sysOptions(t taskCall, args map[string]any) tasks.Options {
 	o := tasks.Options{Recorder: s.recorder(t), Task: t.Number, For: t.For, Check: t.Check, Diff: t.Diff, Env: t.Env, Undo: t.Undo,
 		Blobs: blobs{s, t.ID}, Scratch: s.o.Scratch, Dial: s.o.Dial, HostFile: s.o.HostFile, As: t.As, Step: s.o.step}
 	if t.Handler {
-		o.Handler = &tasks.Invocation{Module: t.Module, Args: args, Env: t.Env}
+		o.Handler = &tasks.Invocation{Module: t.Module, Args: args, Env: t.Env, NoLog: t.NoLog}
 	}
 	for i := range o.Undo {
 		natural(o.Undo[i].Args)

@@ -19,9 +19,9 @@ type Line struct {
 	// Order: a play begins, and takes its hosts in this order.
 	Order []string `json:"order,omitempty"`
 
-	// Batch: a batch of the play begins, and Since is the number of the first task that an undo of it takes back.
-	Batch int   `json:"batch,omitempty"` // from 1
-	Since int64 `json:"since,omitempty"`
+	// Batch: a batch of these hosts begins, and Since is the number of the first task that an undo of it takes back.
+	Batch []string `json:"batch,omitempty"`
+	Since int64    `json:"since,omitempty"`
 
 	// Awaits: hosts that go back by themselves, to before task Since, unless they are confirmed. Confirmed: these are.
 	Awaits    []string `json:"awaits,omitempty"`
@@ -30,7 +30,10 @@ type Line struct {
 	// Passed: the batch of these hosts is over, and what they did is committed.
 	Passed []string `json:"passed,omitempty"`
 
-	// Answer: a task is done on a host, or with run_once for all hosts of the batch.
+	// Begun: a task that notifies handlers begins. It may alter something without being able to answer.
+	Begun *Doing `json:"begun,omitempty"`
+
+	// Answer: a task is done on a host, or with run_once on one for others.
 	*Answer
 
 	// Undoing: an undo of what these hosts did from task Since on begins, and of what others did InPlace of each. It is over when they are Undone,
@@ -48,16 +51,31 @@ type Line struct {
 
 // Answer is what a task came to on a host.
 type Answer struct {
+	Doing
+	Final []string `json:"final,omitempty"` // the task failed, and these hosts did nothing after it but clean up
+	// Again is the number of the first task of the block whose rescue section has failed, with Final: the block is done again as a whole.
+	Again int64           `json:"again,omitempty"`
+	Kept  json.RawMessage `json:"kept,omitempty"` // the whole result, as the runner writes it
+}
+
+// Doing is a task that a host does.
+type Doing struct {
 	Key
-	TaskNo int64           `json:"task_no"`
-	By     string          `json:"by,omitempty"`    // the host that did it for all, with run_once
-	Final  []string        `json:"final,omitempty"` // the task failed, and these hosts did nothing after it but clean up
-	Kept   json.RawMessage `json:"kept,omitempty"`  // the whole result, as the runner writes it
+	TaskNo int64    `json:"task_no"`
+	For    []string `json:"for,omitempty"` // with run_once, the hosts that it is done for, itself included
+}
+
+// hosts are those that the task is done for.
+func (t Doing) hosts() []string {
+	if len(t.For) > 0 {
+		return t.For
+	}
+	return []string{t.Host}
 }
 
 // Key names a task on a host: where it is written and how often the host has come by there in this play.
 type Key struct {
-	Host  string `json:"host"` // empty with run_once, where Batch counts
+	Host  string `json:"host"`
 	Task  string `json:"task"`
 	Visit int    `json:"visit,omitempty"` // from 0
 }
@@ -108,17 +126,18 @@ func (r *Run) closeAnswers() error {
 	return err
 }
 
-// Undone notes in a stored run that hosts were taken back, from a task on (0: all), so that a resume does it again.
-func (s *Store) Undone(id string, hosts []string, since int64) error {
+// Note adds a line to a stored run.
+func (s *Store) Note(id string, l Line) error {
 	r := &Run{Meta: Meta{ID: id}, dir: filepath.Join(s.dir, id)}
-	return errors.Join(r.Keep(Line{Undone: hosts, Since: since}), r.closeAnswers())
+	return errors.Join(r.Keep(l), r.closeAnswers())
 }
 
 // Record is what a run is known to have done: what a resume goes by.
 type Record struct {
 	Orders  map[int][]string // by play
-	Batches map[Batch]int64  // Since of the batches that have begun
+	Since   map[HostOf]int64 // of hosts whose batch has begun
 	Answers map[Place]Answer
+	Begun   map[Place]int64 // the numbers of tasks that notify handlers and may have altered something without an answer
 	Passed  map[HostOf]bool // hosts whose batch is over
 	LastNo  int64           // the highest number of a task
 	// Unconfirmed are hosts that may have gone back by themselves, to before this task.
@@ -139,13 +158,16 @@ type HostOf struct {
 	Host string
 }
 
-// Batch names a batch of a run.
-type Batch struct{ Play, Number int }
-
-// Place names a task on a host in a run; Batch is set where Host is empty.
+// Place names a task on a host in a run. With run_once it is that of each host for which the task is done.
 type Place struct {
-	Play, Batch int
+	Play int
 	Key
+}
+
+// Of is the same place of another host.
+func (p Place) Of(host string) Place {
+	p.Host = host
+	return p
 }
 
 // Record reads what a run is known to have done: answers that were followed by nothing but a failure, and those of what was undone, are left out. A run
@@ -174,7 +196,8 @@ func (s *Store) Record(id string) (*Record, error) {
 }
 
 func newRecord() *Record {
-	return &Record{Orders: map[int][]string{}, Batches: map[Batch]int64{}, Answers: map[Place]Answer{}, Passed: map[HostOf]bool{}, Unconfirmed: map[string]int64{}, Undoing: map[string]HalfUndone{}}
+	return &Record{Orders: map[int][]string{}, Since: map[HostOf]int64{}, Answers: map[Place]Answer{}, Begun: map[Place]int64{}, Passed: map[HostOf]bool{},
+		Unconfirmed: map[string]int64{}, Undoing: map[string]HalfUndone{}}
 }
 
 // Knows tells that a host has had a place in a play of the run.
@@ -221,31 +244,50 @@ func (r *recording) add(l Line) {
 		for _, h := range l.Passed {
 			r.Passed[HostOf{l.Play, h}] = true
 		}
+	case l.Begun != nil:
+		r.LastNo = max(r.LastNo, l.Begun.TaskNo)
+		for _, h := range l.Begun.hosts() {
+			r.Begun[Place{l.Play, l.Begun.Key}.Of(h)] = l.Begun.TaskNo
+		}
 	case l.Answer != nil:
 		r.answer(l)
-	case l.Batch > 0:
+	case l.Batch != nil:
 		r.LastNo = max(r.LastNo, l.Since-1)
-		r.Batches[Batch{l.Play, l.Batch}] = l.Since
+		for _, h := range l.Batch {
+			r.Since[HostOf{l.Play, h}] = l.Since
+		}
 	}
 }
 
 func (r *recording) answer(l Line) {
 	r.LastNo = max(r.LastNo, l.TaskNo)
-	if r.out[HostOf{l.Play, l.Host}] {
-		return
-	}
-	p := Place{Play: l.Play, Key: l.Key}
-	if l.Host == "" {
-		p.Batch = l.Batch
-	}
-	if len(l.Final) > 0 {
-		delete(r.Answers, p)
-		for _, h := range l.Final {
-			r.out[HostOf{l.Play, h}] = true
+	for _, h := range l.hosts() {
+		p := Place{l.Play, l.Key}.Of(h)
+		switch {
+		case r.out[HostOf{l.Play, h}]:
+		case len(l.Final) > 0:
+			delete(r.Answers, p)
+		default:
+			r.Answers[p] = *l.Answer
+			delete(r.Begun, p)
 		}
-		return
 	}
-	r.Answers[p] = *l.Answer
+	for _, h := range l.Final {
+		if l.Again > 0 && !r.out[HostOf{l.Play, h}] {
+			r.again(HostOf{l.Play, h}, l.Again)
+		}
+		r.out[HostOf{l.Play, h}] = true
+	}
+}
+
+// again forgets what a host has done from a task on, as it is done again. What it has altered may be there still, so its handlers are notified all the same.
+func (r *recording) again(h HostOf, since int64) {
+	for p, a := range r.Answers {
+		if p.Play == h.Play && p.Host == h.Host && a.TaskNo >= since {
+			delete(r.Answers, p)
+			r.Begun[p] = a.TaskNo
+		}
+	}
 }
 
 // TakenBack takes in that what hosts did from task since on was undone.
@@ -258,14 +300,23 @@ func (r *Record) TakenBack(hosts []string, since int64) {
 			delete(r.Undoing, h)
 		}
 	}
-	for h := range r.Passed {
-		if slices.Contains(hosts, h.Host) {
-			delete(r.Passed, h)
+	for p, a := range r.Answers {
+		if a.TaskNo < since || !slices.Contains(hosts, p.Host) && !slices.Contains(hosts, a.Host) {
+			continue
+		}
+		delete(r.Answers, p)
+		if slices.Contains(hosts, p.Host) {
+			delete(r.Passed, HostOf{p.Play, p.Host}) // plays that were over before the task stay over
 		}
 	}
-	for p, a := range r.Answers {
-		if a.TaskNo >= since && (slices.Contains(hosts, p.Host) || slices.Contains(hosts, a.By)) {
-			delete(r.Answers, p)
+	for p, no := range r.Begun {
+		if no >= since && slices.Contains(hosts, p.Host) {
+			delete(r.Begun, p)
+		}
+	}
+	for h := range r.Passed {
+		if since <= 1 && slices.Contains(hosts, h.Host) {
+			delete(r.Passed, h)
 		}
 	}
 }

@@ -12,12 +12,24 @@ import (
 )
 
 func answer(host, task string, no int64, final ...string) Line {
-	return Line{Answer: &Answer{Key: Key{Host: host, Task: task}, TaskNo: no, Final: final, Kept: json.RawMessage(`{}`)}}
+	return Line{Answer: &Answer{Doing: Doing{Key: Key{Host: host, Task: task}, TaskNo: no}, Final: final, Kept: json.RawMessage(`{}`)}}
 }
 
-func onceAnswer(by, task string, no int64) Line {
-	l := answer("", task, no)
-	l.Batch, l.By = 1, by
+// onceAnswer is that of a task with run_once, which the first of hosts does.
+func onceAnswer(task string, no int64, hosts ...string) Line {
+	l := answer(hosts[0], task, no)
+	l.For = hosts
+	return l
+}
+
+func begun(host, task string, no int64) Line {
+	return Line{Begun: &Doing{Key: Key{Host: host, Task: task}, TaskNo: no}}
+}
+
+// inRescue is the failure of a rescue section, of a block that began with task again.
+func inRescue(host, task string, no, again int64) Line {
+	l := answer(host, task, no, host)
+	l.Again = again
 	return l
 }
 
@@ -32,9 +44,11 @@ func TestRecord(t *testing.T) {
 		"done at the second try":               {[]Line{answer("a", "1", 1, "a"), {Resumed: true}, answer("a", "1", 2), answer("a", "2", 3)}, []string{"a 1", "a 2"}},
 		"undone from a task on":                {[]Line{answer("a", "1", 1), answer("a", "2", 2), answer("b", "2", 2), {Undone: []string{"a"}, Since: 2}}, []string{"a 1", "b 2"}},
 		"undone, and done again":               {[]Line{answer("a", "1", 1), {Undone: []string{"a"}}, {Resumed: true}, answer("a", "1", 2)}, []string{"a 1"}},
-		"run_once goes with the host that did": {[]Line{onceAnswer("a", "1", 1), onceAnswer("b", "2", 2), {Undone: []string{"a"}}}, []string{" 2"}},
+		"run_once goes with the host that did": {[]Line{onceAnswer("1", 1, "a", "b"), onceAnswer("2", 2, "b", "c"), {Undone: []string{"a"}}}, []string{"b 2", "c 2"}},
+		"run_once of two batches":              {[]Line{onceAnswer("1", 1, "a", "b"), onceAnswer("1", 2, "c")}, []string{"a 1", "b 1", "c 1"}},
 		"undone before it passed":              {[]Line{answer("a", "1", 1), {Passed: []string{"a"}}, {Undone: []string{"a"}, Since: 1}}, nil},
-		"a failed run_once is everybody's":     {[]Line{answer("", "1", 1, "a", "b"), answer("b", "always", 2)}, nil},
+		"a failed run_once is everybody's":     {[]Line{answer("a", "1", 1, "a", "b"), answer("b", "always", 2)}, nil},
+		"a rescue section that failed":         {[]Line{answer("a", "0", 1), answer("a", "1", 2), answer("a", "rescue", 3), inRescue("a", "fail", 4, 2), answer("b", "1", 2)}, []string{"a 0", "b 1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := recordOf(t, c.lines)
@@ -117,7 +131,7 @@ func TestRecordOfAKilledRun(t *testing.T) {
 
 // TestWhoMayHaveGoneBack: hosts that wait to be confirmed, from their oldest task on.
 func TestWhoMayHaveGoneBack(t *testing.T) {
-	awaits := func(since int64, hosts ...string) Line { return Line{Batch: 1, Since: since, Awaits: hosts} }
+	awaits := func(since int64, hosts ...string) Line { return Line{Batch: hosts, Since: since, Awaits: hosts} }
 	for name, c := range map[string]struct {
 		lines []Line
 		want  map[string]int64
@@ -144,5 +158,42 @@ func TestRecordOfAnUndo(t *testing.T) {
 		{Undone: []string{"a"}, Spared: []string{"b"}, Since: 1}})
 	if want := map[string]HalfUndone{"c": {1, []string{"d"}}}; !reflect.DeepEqual(got.Undoing, want) || len(got.Answers) != 2 {
 		t.Errorf("half undone are %v, want %v; answers: %v", got.Undoing, want, got.Answers)
+	}
+}
+
+// TestWhatIsOver: a batch is over until something of its own play is taken back.
+func TestWhatIsOver(t *testing.T) {
+	later := answer("a", "2", 5)
+	later.Play = 1
+	lines := []Line{answer("a", "1", 1), {Passed: []string{"a"}}, later, {Play: 1, Passed: []string{"a"}}}
+	for since, want := range map[int64]map[HostOf]bool{5: {{0, "a"}: true}, 1: {}, 0: {}, 6: {{0, "a"}: true, {1, "a"}: true}} {
+		got := recordOf(t, append(lines, Line{Undone: []string{"a"}, Since: since}))
+		if !maps.Equal(got.Passed, want) {
+			t.Errorf("undone from task %d on, these are over: %v, want %v", since, got.Passed, want)
+		}
+	}
+}
+
+// TestWhatMayHaveAltered: tasks that notify handlers and have begun without an answer, or whose answer does not count any more.
+func TestWhatMayHaveAltered(t *testing.T) {
+	for name, c := range map[string]struct {
+		lines []Line
+		want  []string
+	}{
+		"no answer":                {[]Line{begun("a", "1", 1), begun("b", "1", 1)}, []string{"a", "b"}},
+		"an answer":                {[]Line{begun("a", "1", 1), answer("a", "1", 1)}, nil},
+		"lost":                     {[]Line{begun("a", "1", 1), answer("a", "1", 1, "a")}, []string{"a"}},
+		"undone":                   {[]Line{begun("a", "1", 3), {Undone: []string{"a"}, Since: 2}}, nil},
+		"its rescue section fails": {[]Line{begun("a", "1", 1), answer("a", "1", 1), inRescue("a", "fail", 2, 1)}, []string{"a"}},
+	} {
+		got := recordOf(t, c.lines)
+		for _, h := range c.want {
+			if got.Begun[Place{Key: Key{Host: h, Task: "1"}}] == 0 {
+				t.Errorf("%s: that %s has begun the task is not known: %v", name, h, got.Begun)
+			}
+		}
+		if len(got.Begun) != len(c.want) {
+			t.Errorf("%s: begun are %v, want %v", name, got.Begun, c.want)
+		}
 	}
 }

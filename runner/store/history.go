@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ type Host struct {
 	Last    *Step        `json:"last,omitempty"`    // the last task that it did or failed at
 	Failure *Step        `json:"failure,omitempty"` // the task that it failed at for good, whatever it did afterwards to clean up
 	Undo    string       `json:"undo,omitempty"`    // what was said when it was taken back
+	ByHand  bool         `json:"by_hand,omitempty"` // it was taken back by calroll rollback, and not by the run itself
 	Confirm float64      `json:"confirm,omitempty"` // the host goes back by itself when it was not confirmed for so many seconds; 0 when it does not, or has
 	Seconds float64      `json:"seconds"`           // spent in tasks
 	Counts  event.Counts `json:"recap"`
@@ -70,14 +72,16 @@ type Timing struct {
 
 // History is what the events of a run come to. It is an event.Sink: give it the events in order, then call End.
 type History struct {
-	Hosts []*Host   // in the order in which the run came to them
-	Tasks []*Timing // in the order in which they were started
-	Plays int       // how many plays have been started
-	Recap bool      // the run has summed itself up
+	Hosts   []*Host   // in the order in which the run came to them
+	Tasks   []*Timing // in the order in which they were started
+	Plays   int       // how many plays have been started
+	Recap   bool      // the run has summed itself up
+	Stopped string    // why the run was stopped before it was through; empty when it was not
 
 	byName  map[string]*Host
 	lanes   event.PerLane[lane]
 	undoing map[string]bool // hosts that are taken back themselves
+	back    []*Host         // those that have come back since the undo began
 }
 
 // lane is how far a play is; those that go at the same time have one each.
@@ -120,7 +124,7 @@ func (h *History) Emit(e event.Event) {
 	l := h.lanes.Of(e.Lane)
 	switch e.Kind {
 	case event.RunStart:
-		h.Plays = 0 // whoever goes on with a run comes by its plays again
+		h.Plays, h.Stopped = 0, "" // whoever goes on with a run comes by its plays again
 	case event.PlayStart:
 		h.startPlay(e)
 	case event.PlayHosts:
@@ -167,15 +171,37 @@ func (h *History) afterTasks(l *lane, e event.Event) {
 		h.startUndo(e)
 	case event.UndoHost:
 		h.undone(e)
+	case event.Warning:
+		h.warned(e)
 	case event.Recap:
-		h.Recap = true
+		h.Recap, h.back = true, nil // the run has taken them back: a rollback by hand sums nothing up
 		for name, c := range e.Counts {
 			h.host(name, e.Time).Counts = c
+		}
+	case event.RunEnd:
+		for _, host := range h.back {
+			host.ByHand = true
+		}
+	}
+}
+
+// stopping is how the warnings end that say why a run stops.
+var stopping = []string{": no further task begins", ": stopping when the tasks in hand are done; nothing more is begun"}
+
+// warned takes in why the run stops. A bastion that slept stops before it knows why, and says so a little later.
+func (h *History) warned(e event.Event) {
+	for _, words := range stopping {
+		why, stops := strings.CutSuffix(e.Message, words)
+		if stops && h.Stopped == "" && why != context.Canceled.Error() {
+			h.Stopped = why
 		}
 	}
 }
 
 func (h *History) startUndo(e event.Event) {
+	if e.Batch <= 1 { // the later waves of a rollback go on with it
+		h.back = nil
+	}
 	if e.Lane == 0 || h.undoing == nil {
 		h.undoing = map[string]bool{}
 	}
@@ -202,6 +228,7 @@ func (h *History) waiting(e event.Event, play string) {
 	for _, name := range e.Hosts {
 		host := h.host(name, e.Time)
 		host.State, host.Since, host.Play, host.Batch, host.Batches, host.Failure = HostWaiting, e.Time, play, 0, 0, nil
+		host.ByHand = false
 	}
 }
 
@@ -318,6 +345,9 @@ func (h *History) undone(e event.Event) {
 	case e.Status == event.Failed || e.Status == event.Unreachable:
 		host.State, host.Since = HostHalfDone, e.Time
 	case h.undoing[e.Host]:
+		if host.State != HostUndone { // else it was back before
+			host.ByHand, h.back = false, append(h.back, host)
+		}
 		host.State, host.Since = HostUndone, e.Time
 	}
 }

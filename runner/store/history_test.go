@@ -49,6 +49,17 @@ func script(t *testing.T, text string) []event.Event {
 			e.Kind, e.Hosts = event.Commit, w[1:]
 		case "undo":
 			e.Kind, e.Hosts = event.UndoStart, w[1:]
+		case "wave":
+			e.Kind, e.Hosts = event.UndoStart, w[2:]
+			if _, err := fmt.Sscanf(w[1], "%d/%d", &e.Batch, &e.Batches); err != nil {
+				t.Fatal(err)
+			}
+		case "recap":
+			e.Kind = event.Recap
+		case "end":
+			e.Kind = event.RunEnd
+		case "warning":
+			e.Kind, e.Message = event.Warning, strings.TrimSpace(strings.TrimPrefix(line, "warning "))
 		case "undone":
 			e.Kind, e.Host, e.Status = event.UndoHost, w[1], event.Status(w[2])
 		default:
@@ -101,6 +112,54 @@ func TestWhereEachHostStands(t *testing.T) {
 			}
 			if text := strings.Join(got, ", "); text != c.want {
 				t.Errorf("got  %s\nwant %s", text, c.want)
+			}
+		})
+	}
+}
+
+// TestWhoWasTakenBackByHand: a rollback by hand is told from the undo of the run itself, which sums itself up.
+func TestWhoWasTakenBackByHand(t *testing.T) {
+	const begin = "run\nplay p\nhosts a b\nbatch 1/2 a\ntask t1\nhost a changed\ncommit a\nbatch 2/2 b\ntask t2\nhost b failed\n"
+	const byItself = begin + "undo b\nundone b changed\nrecap\nend\n"
+	for name, c := range map[string]struct{ events, want string }{
+		"by itself":                      {byItself, ""},
+		"then by hand":                   {byItself + "wave 1/2 b\nundone b ok\nwave 2/2 a\nundone a changed\nend\n", "a"},
+		"by hand, in waves":              {begin + "recap\nend\nwave 1/2 b\nundone b changed\nwave 2/2 a\nundone a changed\nend\n", "a b"},
+		"one of them did not come back":  {begin + "recap\nend\nundo a b\nundone a changed\nundone b failed\nend\n", "a"},
+		"and later does":                 {begin + "recap\nend\nundo a b\nundone a changed\nundone b failed\nend\nundo b\nundone b changed\nend\n", "a b"},
+		"killed, then by hand":           {begin + "undo a b\nundone a changed\nundone b ok\nend\n", "a b"},
+		"killed in its undo, by hand":    {begin + "undo b\nundone b changed\nundo a b\nundone a changed\nundone b ok\nend\n", "a"},
+		"done again, and taken back":     {begin + "recap\nend\nundo a b\nundone a changed\nundone b ok\nend\nrun\nplay p\nhosts a b\nbatch 1/2 a\nundo a\nundone a changed\nrecap\nend\n", ""},
+		"not yet over, and not to blame": {begin + "undo b\nundone b changed\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, h := range Fold(script(t, c.events), nil, true).Hosts {
+				if h.ByHand {
+					got = append(got, h.Name)
+				}
+			}
+			if text := strings.Join(got, " "); text != c.want {
+				t.Errorf("got %q, want %q", text, c.want)
+			}
+		})
+	}
+}
+
+// TestWhyARunStopped: by what it said when it did. A lost lease is known before its cause to a bastion that slept.
+func TestWhyARunStopped(t *testing.T) {
+	const lost = "warning the lock in etcd could not be renewed for 10s: stopping when the tasks in hand are done; nothing more is begun\n"
+	for name, c := range map[string]struct{ events, want string }{
+		"not at all":           {"run\nwarning web1 is not reachable; trying for 60 s to take it back\n", ""},
+		"by the user":          {"run\nwarning stopped by the user: no further task begins\n", "stopped by the user"},
+		"by its limit":         {"run\nwarning the time limit of the run, 1s, has passed: no further task begins\n", "the time limit of the run, 1s, has passed"},
+		"by a lost lease":      {"run\n" + lost + "warning the lock in etcd could not be renewed for 10s: no further task begins\n", "the lock in etcd could not be renewed for 10s"},
+		"asleep":               {"run\nwarning context canceled: no further task begins\n" + lost, "the lock in etcd could not be renewed for 10s"},
+		"and was gone on with": {"run\nwarning stopped by the user: no further task begins\nrecap\nend\nrun\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := Fold(script(t, c.events), nil, true).Stopped; got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
 	}

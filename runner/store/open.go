@@ -19,6 +19,11 @@ func (s *Store) TookBack(id string, hosts, open []string, all bool) error {
 	case m.State == StillOpen:
 		after = m.OpenAs
 	}
+	for i, w := range m.Identities {
+		if slices.Contains(hosts, w.Host) && !slices.Contains(open, w.Host) {
+			m.Identities[i].Altered = false // nothing is left of it
+		}
+	}
 	m.Open = slices.DeleteFunc(m.Open, func(h string) bool { return slices.Contains(hosts, h) })
 	m.Open = append(m.Open, open...)
 	m.State, m.OpenAs = after, ""

@@ -42,7 +42,7 @@ func TestPrune(t *testing.T) {
 	}
 	now := time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
 	add := func(id string, state State, days int) {
-		r, err := s.Create(Meta{ID: id, Started: now.AddDate(0, 0, -days), Identities: []Identity{{Host: "h"}}})
+		r, err := s.Create(Meta{ID: id, Started: now.AddDate(0, 0, -days), Identities: []Worked{{Identity: Identity{Host: "h"}}}})
 		if err == nil {
 			err = r.Close(state, 0, now)
 		}

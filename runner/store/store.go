@@ -75,7 +75,7 @@ type Meta struct {
 	Helpers    map[string]string `json:"helpers,omitempty"` // SHA-256 of the helper for each platform
 	Inputs     Inputs            `json:"inputs"`
 	Plan       []Play            `json:"plan,omitempty"`
-	Identities []Identity        `json:"identities,omitempty"`
+	Identities []Worked          `json:"identities,omitempty"`
 	Open       []string          `json:"open,omitempty"`    // hosts that an undo could not take back as a whole
 	OpenAs     State             `json:"open_as,omitempty"` // what the run is once none of them is left
 	Unclaimed  bool              `json:"-"`                 // it was killed, which is known by its claim alone
@@ -131,7 +131,35 @@ type Command struct {
 // Identity is a user the run worked as on a host: each keeps a journal of its own there.
 type Identity struct {
 	Host   string `json:"host"`
-	Become string `json:"become,omitempty"` // "method:user"; empty for the login user
+	Become string `json:"become,omitempty"` // "method:user", or Controller; empty for the login user
+	Local  bool   `json:"local,omitempty"`  // this machine stood for the host
+	User   string `json:"user,omitempty"`   // who logged in, as far as anybody said
+}
+
+// Controller is the Become of what the controller itself did on behalf of a host.
+const Controller = "controller"
+
+// Journal is the identity by which its journal is told from others: who logs in does not matter to one who becomes somebody else, nor does the way to a
+// host to what the controller keeps.
+func (i Identity) Journal() Identity {
+	switch i.Become {
+	case "":
+		return i
+	case Controller:
+		i.Local = false
+	}
+	i.User = ""
+	return i
+}
+
+// Worked is an identity as the run has used it.
+type Worked struct {
+	Identity
+	// Connection and Login are what the playbook or the command line said of the way to the host; empty where its variables did.
+	Connection string `json:"connection,omitempty"`
+	Login      string `json:"login,omitempty"`
+	// Altered: the host has a journal of the run as this identity. A run that was killed may have altered something without being able to say so.
+	Altered bool `json:"altered,omitempty"`
 }
 
 // Store is a folder of runs.
@@ -263,8 +291,8 @@ func (r *Run) Emit(e event.Event) {
 
 // Used remembers that the run works on a host as an identity. It is on disk when Used returns, so that a rollback finds the host. Many
 // hosts begin at the same time, so it may be called from several goroutines: those that wait for a write share the next one.
-func (r *Run) Used(id Identity) error {
-	n := r.number(id)
+func (r *Run) Used(w Worked) error {
+	n := r.number(w)
 	r.saving.Lock()
 	defer r.saving.Unlock()
 	if n <= r.saved {
@@ -274,14 +302,29 @@ func (r *Run) Used(id Identity) error {
 }
 
 // number is the identity's place in the list, from 1.
-func (r *Run) number(id Identity) int {
+func (r *Run) number(w Worked) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if i := slices.Index(r.Identities, id); i >= 0 {
+	if i := r.index(w.Identity); i >= 0 {
 		return i + 1
 	}
-	r.Identities = append(r.Identities, id)
+	r.Identities = append(r.Identities, w)
 	return len(r.Identities)
+}
+
+// index is the identity's place in the list, from 0; r.mu is held.
+func (r *Run) index(id Identity) int {
+	return slices.IndexFunc(r.Identities, func(w Worked) bool { return w.Journal() == id.Journal() })
+}
+
+// Altered remembers that a host has a journal of the run as an identity. It is written with what is written next, at the end of the run at the latest.
+func (r *Run) Altered(id Identity) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if i := r.index(id); i >= 0 {
+		r.Identities = slices.Clone(r.Identities) // it may just be written
+		r.Identities[i].Altered = true
+	}
 }
 
 // SetFiles says which files have been read by now; they are written with the next that is.
@@ -353,6 +396,9 @@ func (s *Store) List() ([]Meta, error) {
 
 // Load finds a run by its id, by a part of it that only one run has at its start or end, or as "last".
 func (s *Store) Load(id string) (Meta, error) {
+	if id == "" { // an unset variable of a script; every id begins with it
+		return Meta{}, errors.New("cannot find a run without an id: give one, the start or the end of one, or last")
+	}
 	runs, err := s.List()
 	if err != nil {
 		return Meta{}, err
@@ -370,10 +416,18 @@ func (s *Store) Load(id string) (Meta, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return Meta{}, fmt.Errorf("cannot find run %q: %w (see calroll runs ls)", id, fs.ErrNotExist)
+		return Meta{}, &unknownRun{id}
 	}
 	return Meta{}, fmt.Errorf("cannot tell which run %q is: %d runs have it in their id", id, len(found))
 }
+
+// unknownRun is the error of an id that no run has.
+type unknownRun struct{ id string }
+
+func (e *unknownRun) Error() string {
+	return fmt.Sprintf("cannot find run %q: no run has this id (see calroll runs ls)", e.id)
+}
+func (e *unknownRun) Unwrap() error { return fs.ErrNotExist }
 
 func (s *Store) read(id string) (Meta, error) {
 	var m Meta

@@ -29,7 +29,7 @@ func TestRunIsKeptWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := Identity{Host: "h1", Become: "sudo:root"}
+	h := Worked{Identity: Identity{Host: "h1", Become: "sudo:root"}}
 	for range 2 {
 		if err := r.Used(h); err != nil {
 			t.Fatal(err)

@@ -22,7 +22,7 @@ func TestUsedIsOnDiskWhenItReturns(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 2 * hosts { // each twice
 		wg.Go(func() {
-			id := Identity{Host: fmt.Sprintf("host%d", i%hosts)}
+			id := Worked{Identity: Identity{Host: fmt.Sprintf("host%d", i%hosts)}}
 			if err := r.Used(id); err != nil {
 				t.Error(err)
 			}

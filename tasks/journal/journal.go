@@ -83,9 +83,10 @@ type Journal struct {
 	lock   *os.File // held: the host is ours
 	took   bool     // it was free before, or another controller's
 	file   *os.File
-	size   int64 // of the file, as far as it was read
-	seq    int64 // the highest number in it
-	room   int64 // how long it may get on the room that was reserved for it
+	size   int64       // of the file, as far as it was read
+	seq    int64       // the highest number in it
+	state  SwitchState // of the run's last switch, as the lines have it
+	room   int64       // how long it may get on the room that was reserved for it
 }
 
 var runName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
@@ -111,6 +112,13 @@ func (j *Journal) Close() error {
 	}
 	j.file, j.lock = nil, nil
 	return errors.Join(errs...)
+}
+
+// Begun tells whether this process has written something of the run.
+func (j *Journal) Begun() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.file != nil
 }
 
 func (j *Journal) path(name ...string) string {
@@ -220,6 +228,7 @@ func (j *Journal) catchUp() error {
 		if l.Before != nil {
 			j.seq = max(j.seq, l.Before.Seq)
 		}
+		j.follow(l)
 	}
 	j.size += int64(whole)
 	if whole < len(raw) {
@@ -283,7 +292,15 @@ func (j *Journal) append(l line, sync bool) error {
 	if l.Before != nil {
 		j.seq = l.Before.Seq
 	}
+	j.follow(l)
 	return nil
+}
+
+// follow keeps what a line tells of the run's switch.
+func (j *Journal) follow(l line) {
+	if state, tells := switchStates[l.What]; tells {
+		j.state = state
+	}
 }
 
 // keep puts the image on stable storage, as a hard link to the old file where that is allowed, and notes its name in b.

@@ -195,7 +195,8 @@ func (j *Journal) take(f, gate *os.File, r record) error {
 			r.Holder, left))
 	}
 	h := j.holder
-	if known := r.held() && r.Holder.Run == j.run && h.SameController(*r.Holder); h.Token == 0 && known {
+	ours := r.held() && r.Holder.Run == j.run && h.SameController(*r.Holder)
+	if h.Token == 0 && ours {
 		h.Token = r.Token
 	} else if h.Token == 0 {
 		h.Token = r.Token + 1
@@ -207,7 +208,7 @@ func (j *Journal) take(f, gate *os.File, r record) error {
 	if err := r.granted(h).write(f, true); err != nil {
 		return fmt.Errorf("cannot note who holds the host: %w", err)
 	}
-	j.holder, j.took = h, true
+	j.holder, j.took = h, !ours
 	return errors.Join(noteHeard(gate), unix.Flock(int(f.Fd()), unix.LOCK_SH))
 }
 
@@ -276,7 +277,8 @@ func (j *Journal) Heard() error {
 	return noteHeard(gate)
 }
 
-// part ends a use of the lock for one call: a lock that it took is given back, one that it joined stays.
+// part ends a use of the lock for one call: a lock that it took is given back. One that its controller had already stays, even if no helper lives that
+// the controller works with: it is in the middle of its run.
 func (j *Journal) part() {
 	if j.took {
 		_ = j.Release() // or it expires

@@ -205,3 +205,42 @@ func TestATornWriteKeepsTheToken(t *testing.T) {
 		}
 	}
 }
+
+// TestACallLeavesTheLockToItsController, who is in the middle of its run, even when the helper that took the lock has died.
+func TestACallLeavesTheLockToItsController(t *testing.T) {
+	for name, call := range map[string]func(dir string, h journal.Holder) error{
+		"confirm": func(dir string, h journal.Holder) error { return journal.Confirm(ctx, dir, "one", h) },
+		"commit":  func(dir string, h journal.Holder) error { return journal.Commit(ctx, dir, "one", h) },
+		"undo": func(dir string, h journal.Holder) error {
+			_, err := journal.Undo(ctx, dir, "one", journal.UndoOptions{Holder: h}, tasks.NodeKinds(tasks.KindOptions{}))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			j := controller(t, dir, "one", ann)
+			write(t, j, filepath.Join(t.TempDir(), "file"), "new")
+			again := ann
+			again.Token = j.Token()
+			must(t, j.Close()) // the helper has died
+			must(t, call(dir, again))
+			if s := standing(t, dir, journal.Left); s.Token != again.Token {
+				t.Errorf("the token is %d", s.Token)
+			}
+			refusedWith(t, controller(t, dir, "two", bob).Lock(ctx), "another run holds it")
+		})
+	}
+}
+
+// TestAHelperIsNotedOnce, however often it is called.
+func TestAHelperIsNotedOnce(t *testing.T) {
+	dir := t.TempDir()
+	j := controller(t, dir, "one", ann)
+	write(t, j, filepath.Join(t.TempDir(), "file"), "new")
+	for range 100 {
+		must(t, journal.Commit(ctx, dir, "one", ann))
+	}
+	if s := standing(t, dir, journal.Held); len(s.Helpers) != 1 || s.Helpers[0] != os.Getpid() {
+		t.Errorf("the helpers are %v", s.Helpers)
+	}
+}

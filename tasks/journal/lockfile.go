@@ -88,10 +88,12 @@ func (r record) write(f *os.File, sync bool) error {
 // held tells whether somebody has the host as far as the record goes: a reboot frees it.
 func (r record) held() bool { return r.Holder != nil && r.Life == life() }
 
-// granted is the record of a lock that was taken or joined by this process.
+// granted is the record of a lock that was taken or joined by this process, which may do so often.
 func (r record) granted(h Holder) record {
 	r.Token, r.Holder, r.Life = h.Token, &h, life()
-	r.Helpers = append(slices.Clone(r.Helpers), Self())
+	if !slices.Contains(r.Helpers, Self()) {
+		r.Helpers = append(slices.Clone(r.Helpers), Self())
+	}
 	if h.Lease != nil {
 		r.Leases = maps.Clone(r.Leases)
 		if r.Leases == nil {

@@ -16,6 +16,7 @@ func Preview(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Ki
 	report := Report{Run: run}
 	r, entries, err := read(dir, run)
 	if errors.Is(err, fs.ErrNotExist) {
+		report.Unknown = true
 		return report, nil
 	}
 	if err != nil {
@@ -25,6 +26,10 @@ func Preview(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Ki
 		entries = slices.DeleteFunc(entries, func(e Entry) bool { return !slices.Contains(o.For, e.For) })
 	}
 	report.Note = r.note(dir, entries, o.DownTo)
+	if o.Guards {
+		report.Items = passedGuards(ctx, entries, kinds)
+		return report, nil
+	}
 	entries = slices.DeleteFunc(entries, func(e Entry) bool { return e.Task < o.DownTo })
 	p := &preview{kinds: kinds, force: o.Force, now: map[string]Entry{}, fired: map[string]bool{}}
 	for _, e := range slices.Backward(entries) {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -74,46 +75,53 @@ func (j *Journal) Arm(ctx context.Context, within time.Duration, since int64, st
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.turn(ctx, func() error {
-		fresh, err := j.arm(Switch{Run: j.run, Since: since, Within: within}, start)
-		if err != nil || !fresh {
+		s, fresh, err := j.arm(Switch{Run: j.run, Since: since, Within: within}, start)
+		if err != nil || !fresh && j.state == Armed {
 			return err
 		}
-		return j.append(line{What: "armed", At: time.Now().UTC(), Within: within, Since: since}, true)
+		// A helper that was killed may have left a watcher without the line.
+		err = j.append(line{What: "armed", At: time.Now().UTC(), Within: s.Within, Since: s.Since}, true)
+		if err != nil && fresh && j.state != Armed { // nothing was altered: nobody would know of it, and confirm it
+			_, _, cannot := j.disarm(true)
+			err = errors.Join(err, cannot)
+		}
+		return err
 	})
 }
 
-func (j *Journal) arm(s Switch, start func() error) (fresh bool, err error) {
+// arm sees to it that there is a switch with a watcher, and tells which; a fresh one has a new watcher.
+func (j *Journal) arm(s Switch, start func() error) (now Switch, fresh bool, err error) {
 	gate, err := openGate(j.dir, os.O_RDWR)
 	if err != nil {
-		return false, err
+		return s, false, err
 	}
 	defer gate.Close()
 	was, alive, err := readSwitch(j.dir)
 	if err != nil {
-		return false, err
+		return s, false, err
 	}
 	if was != nil && was.Run == j.run && was.Fired && alive {
-		return false, refused(goesBack)
+		return s, false, refused(goesBack)
 	}
 	if was != nil && was.Run == j.run && !was.Fired {
 		s.Since = min(s.Since, was.Since)
 		if alive && s.Since == was.Since && s.Within == was.Within {
-			return false, nil
+			return s, false, nil
 		}
 	}
 	if was != nil && alive && was.Run != j.run {
-		return false, waitedFor(was, gate)
+		return s, false, waitedFor(was, gate)
 	}
 	if was != nil && alive { // the old watcher sees that the file is another one, and ends
 		was.Watcher.signal(unix.SIGUSR1)
 	}
 	if err := errors.Join(noteHeard(gate), s.create(j.dir)); err != nil {
-		return false, err
+		return s, false, err
 	}
 	if err := start(); err != nil {
-		return false, errors.Join(err, os.Remove(filepath.Join(j.dir, switchName)))
+		return s, false, errors.Join(err, os.Remove(filepath.Join(j.dir, switchName)))
 	}
-	return true, nil
+	return s, true, nil
 }
 
 // create makes a new file of the switch, in the place of an old one.
@@ -182,24 +190,20 @@ func Confirm(ctx context.Context, dir, run string, h Holder) error {
 	return j.turn(ctx, func() error { return j.confirm() })
 }
 
-// confirm decides under the gate, as the watcher does: what is confirmed does not fire, and what has fired is not confirmed.
+// confirm decides under the gate, as the watcher does: what is confirmed does not fire, and what has fired is not confirmed. The file counts also where the
+// journal lacks the line of it, because the helper was killed or the disk full: its watcher would take back what was confirmed.
 func (j *Journal) confirm() error {
-	r, _, err := read(j.dir, j.run)
-	if err != nil {
-		return err
-	}
-	if r.Switch == Fired {
+	if j.state == Fired {
 		return refused(wentBack)
 	}
-	if r.Switch != Armed {
-		return nil
-	}
-	fired, err := j.disarm(false)
-	if err != nil {
+	there, fired, err := j.disarm(false)
+	switch {
+	case err != nil:
 		return err
-	}
-	if fired {
+	case fired:
 		return refused(goesBack)
+	case !there && j.state != Armed:
+		return nil
 	}
 	return j.append(line{What: "confirmed", At: time.Now().UTC()}, true)
 }
@@ -209,40 +213,53 @@ const (
 	goesBack = "it was not confirmed in time: the host is taking back what the run changed"
 )
 
-// disarm takes the run's switch away. One that has fired stays unless even is set.
-func (j *Journal) disarm(even bool) (fired bool, err error) {
+// disarm takes the run's switch away, if it is there. One that has fired stays unless even is set.
+func (j *Journal) disarm(even bool) (there, fired bool, err error) {
 	gate, err := openGate(j.dir, os.O_RDWR)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	defer gate.Close()
 	s, alive, err := readSwitch(j.dir)
 	if err != nil || s == nil || s.Run != j.run {
-		return false, err
+		return false, false, err
 	}
 	if s.Fired && alive && !even {
-		return true, nil
+		return true, true, nil
 	}
 	if err := os.Remove(filepath.Join(j.dir, switchName)); err != nil {
-		return false, err
+		return true, false, err
 	}
 	s.Watcher.signal(unix.SIGUSR1)
-	return false, nil
+	return true, false, nil
 }
 
-// undid takes the switch away when a controller has taken back what it would, and says so.
+// undid takes the switch away when a controller has taken back all that it would, and says so. The file counts also where the journal lacks the line of it.
 func (u *undo) undid(ctx context.Context, r Run) error {
-	own := u.For == nil
-	for _, f := range u.For {
-		own = own || f == ""
+	since, waits := r.Since, r.Switch == Armed || r.Switch == Fired
+	s, _, err := SwitchOf(u.journal.dir)
+	if err != nil {
+		return err
 	}
-	if u.ByItself || u.Hold || !own || u.DownTo > r.Since || r.Switch == NoSwitch || r.Switch == Confirmed {
+	if s != nil && s.Run == r.ID {
+		since, waits = s.Since, true
+	}
+	if !waits || u.ByItself || u.Hold || !u.own() || u.DownTo > since {
 		return nil
 	}
-	if _, err := u.journal.disarm(true); err != nil || r.Switch == Fired {
+	if _, _, err := u.journal.disarm(true); err != nil || r.Switch == Fired {
 		return err
 	}
 	return u.journal.write(ctx, line{What: "disarmed", At: time.Now().UTC()}, true)
+}
+
+// own tells whether what was done for the host itself goes back.
+func (o UndoOptions) own() bool { return o.For == nil || slices.Contains(o.For, "") }
+
+// disarmed tells whether the run has no switch here: it never waited to be confirmed, or does not any more.
+func disarmed(dir, run string) bool {
+	s, _, err := SwitchOf(dir)
+	return err == nil && (s == nil || s.Run != run)
 }
 
 const (

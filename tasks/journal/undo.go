@@ -41,6 +41,10 @@ type Report struct {
 	Run   string `json:"run"`
 	Items []Item `json:"items"`
 	Note  Note   `json:"note,omitzero"`
+	// Unknown: there is no journal of the run, because it has altered nothing here as this user, or because the journal is gone.
+	Unknown bool `json:"unknown,omitempty"`
+	// Disarmed: when the undo was over the run did not wait to be confirmed here. A preview does not tell.
+	Disarmed bool `json:"disarmed,omitempty"`
 }
 
 // Note tells what a host did by itself because it was not confirmed, or could not do.
@@ -82,6 +86,7 @@ func Undo(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Kinds
 		return report, err
 	}
 	if _, err := os.Stat(j.path(linesName)); errors.Is(err, os.ErrNotExist) {
+		report.Unknown, report.Disarmed = true, disarmed(dir, run)
 		return report, nil
 	}
 	defer j.part()
@@ -114,7 +119,9 @@ func Undo(ctx context.Context, dir, run string, o UndoOptions, kinds tasks.Kinds
 	if err := u.run(ctx, entries); err != nil {
 		return report, err
 	}
-	return report, u.undid(ctx, r)
+	err = u.undid(ctx, r)
+	report.Disarmed = err == nil && disarmed(dir, run)
+	return report, err
 }
 
 // restores tells whether an undo has a state to restore in e: only then may it be cut in between.
