@@ -144,10 +144,12 @@ func (x explainer) othersReason(h *store.Host) string {
 	}
 	by := strings.Join(culprits, ", ")
 	switch {
+	case h.State == store.HostUndone && h.ByHand:
+		return "it was taken back by calroll rollback"
 	case x.run.State == store.Killed:
 		return cmp.Or(by, "the run was killed")
 	case x.run.State == store.Canceled:
-		return "the user stopped the run"
+		return cmp.Or(x.history.Stopped, "the run was stopped")
 	case by != "":
 		return by
 	case x.run.State == store.RolledBack:
@@ -156,6 +158,12 @@ func (x explainer) othersReason(h *store.Host) string {
 		return "its turn has not come"
 	}
 	return "nothing was there to do"
+}
+
+// takenBack tells whether somebody has taken the run back as a whole, as far as hosts answered: then there is nothing that one would go on with.
+func (x explainer) takenBack() bool {
+	asAWhole := x.run.State == store.RolledBack || x.run.State == store.StillOpen && x.run.OpenAs == store.RolledBack
+	return asAWhole && slices.ContainsFunc(x.history.Hosts, func(h *store.Host) bool { return h.ByHand })
 }
 
 // messageOf is what a failed task said: the message of the first item that failed, or what the program wrote last.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/calroll/calroll/runner/conn"
 	"github.com/calroll/calroll/runner/event"
 	"github.com/calroll/calroll/runner/store"
@@ -142,7 +144,7 @@ func (x explainer) next(h *store.Host) []string {
 	if h.State == store.HostWorking && x.run.State == store.Running {
 		return append(lines, "calroll runs show "+x.run.ID)
 	}
-	if !x.run.Check && h.State != store.HostPassed && h.State != store.HostUndone {
+	if !x.run.Check && h.State != store.HostPassed && !x.takenBack() {
 		lines = append(lines, "calroll resume "+x.run.ID)
 	}
 	if h.State != store.HostPassed {
@@ -154,27 +156,61 @@ func (x explainer) next(h *store.Host) []string {
 	return lines
 }
 
-// rerun is the command that runs the same for one host. What extra variables held is not kept.
+// rerun is the command that runs the same for one host. What extra variables held is not kept, but for files of them.
 func rerun(m store.Meta, host string) string {
-	words := append([]string{"calroll", "run"}, m.Playbooks...)
-	for _, i := range m.Inventory {
-		words = append(words, "-i", i)
+	words := []string{"calroll", "run"}
+	for _, p := range m.Playbooks {
+		words = append(words, conn.Quote(p))
 	}
-	words = append(words, "--limit", host)
-	for _, t := range m.Tags {
-		words = append(words, "--tags", t)
-	}
-	for _, t := range m.SkipTags {
-		words = append(words, "--skip-tags", t)
-	}
+	words = append(words, given("-i", m.Inventory...)...)
+	words = append(words, given("--limit", host)...)
+	words = append(words, given("--tags", m.Tags...)...)
+	words = append(words, given("--skip-tags", m.SkipTags...)...)
 	if m.Check {
 		words = append(words, "--check")
 	}
-	for i, w := range words {
-		words[i] = conn.Quote(w)
-	}
-	for _, name := range slices.Sorted(maps.Keys(m.Inputs.ExtraVars)) {
+	words = append(words, otherFlags(m.Command.Flags)...)
+	words = append(words, given("-e", m.Command.Flags[extraFlag]...)...)
+	for _, name := range m.Command.Extra {
 		words = append(words, "-e", name+"=...")
 	}
 	return strings.Join(words, " ")
+}
+
+// given is a flag with each of its values.
+func given(flag string, values ...string) []string {
+	var words []string
+	for _, v := range values {
+		words = append(words, flag, conn.Quote(v))
+	}
+	return words
+}
+
+// saidBefore are flags that rerun has from elsewhere: with absolute names, for one host alone, or tag by tag.
+var saidBefore = []string{"inventory", "limit", "tags", "skip-tags", extraFlag}
+
+// otherFlags are the other flags that a run had, by name.
+func otherFlags(flags map[string][]string) []string {
+	known := newRunCommand().Flags()
+	var words []string
+	for _, name := range slices.Sorted(maps.Keys(flags)) {
+		if slices.Contains(saidBefore, name) {
+			continue
+		}
+		for _, v := range flags[name] {
+			words = append(words, flagWords(known.Lookup(name), name, v)...)
+		}
+	}
+	return words
+}
+
+// flagWords is a flag with its value; f is nil for those of the whole program, which all need one.
+func flagWords(f *pflag.Flag, name, value string) []string {
+	switch {
+	case f == nil || f.NoOptDefVal == "":
+		return given("--"+name, value)
+	case value == f.NoOptDefVal:
+		return []string{"--" + name}
+	}
+	return []string{"--" + name + "=" + conn.Quote(value)} // the next word would be no value of it
 }

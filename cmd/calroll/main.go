@@ -96,5 +96,6 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(newRunCommand(), newResumeCommand(), newRollbackCommand(), newRunsCommand(), newExplainCommand(), newLocksCommand(), newUnlockCommand(),
 		newPlaybooksCommand(), newInventoryCommand(), newLabCommand())
 	(&stateFlags{}).add(root)
+	speakPlainly(root)
 	return root
 }

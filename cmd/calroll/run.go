@@ -122,6 +122,9 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	if there := ansibleSettings(); len(there) > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "[WARNING]: calroll does not read %s: what is said there has to be said by flags or in the inventory\n", strings.Join(there, ", "))
+	}
 	if f.listTasks || f.listTags || f.listHosts || f.syntaxCheck {
 		return f.list(cmd.OutOrStdout(), o)
 	}
@@ -135,14 +138,11 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 // runOptions are what the flags say about running playbooks.
 func (f *runFlags) runOptions(cmd *cobra.Command, books []string) (runner.Options, error) {
 	o, err := f.options(cmd)
-	if err != nil {
-		return o, err
-	}
 	o.Playbooks = books
-	if o.ExtraVars, err = extraVars(f.extra); err != nil {
-		return o, err
-	}
-	if o.Rollback, err = machine.ParseScope(f.rollback); err != nil {
+	var err1, err2 error
+	o.ExtraVars, err1 = extraVars(f.extra)
+	o.Rollback, err2 = machine.ParseScope(f.rollback)
+	if err := errors.Join(err, err1, err2); err != nil {
 		return o, err
 	}
 	o.Env = newEnv(filepath.Dir(books[0]), o.Inventory)
@@ -274,11 +274,11 @@ func splitTags(args []string) []string {
 
 // list prints what a run would do.
 func (f *runFlags) list(out io.Writer, o runner.Options) error {
-	for _, name := range o.Playbooks {
-		book, err := o.Loader.Load(name)
-		if err != nil {
-			return exitError{runner.ExitParse, err}
-		}
+	books, exit, err := runner.Check(o)
+	if err != nil {
+		return exitError{exit, err}
+	}
+	for _, book := range books {
 		what := playbooks.Listing{Tasks: f.listTasks, Tags: f.listTags, Only: splitTags(f.tags), Skip: splitTags(f.skip)}
 		if f.listHosts {
 			what.Hosts = func(p *playbooks.Play) []string { return matching(o, p) }
@@ -290,16 +290,18 @@ func (f *runFlags) list(out io.Writer, o runner.Options) error {
 	return nil
 }
 
+// matching are the hosts of a play, as far as they are known before the run.
 func matching(o runner.Options, p *playbooks.Play) []string {
-	var names []string
+	var patterns, names []string
 	for _, pattern := range p.Hosts {
-		hosts, err := o.Inventory.Match(pattern.Text())
-		if err != nil {
-			continue // Run refuses it; a listing shows the others
-		}
-		for _, h := range hosts {
-			names = append(names, h.Name)
-		}
+		patterns = append(patterns, pattern.Text())
+	}
+	hosts, err := o.Inventory.Match(strings.Join(patterns, ","), o.Limits()...)
+	if err != nil {
+		return nil // the pattern is a template, or names what a play adds
+	}
+	for _, h := range hosts {
+		names = append(names, h.Name)
 	}
 	return names
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/calroll/calroll/runner/conn"
 	"github.com/calroll/calroll/runner/store"
 )
 
@@ -56,8 +57,17 @@ type chosenRuns struct {
 	limit                 int
 }
 
-// states are what --state takes.
-var states = []store.State{store.Running, store.Passed, store.Failed, store.Canceled, store.RolledBack, store.Killed}
+// states are what --in takes. Runs of other bastions are among those that they seem to be: running, or killed.
+var states = []store.State{store.Running, store.Passed, store.Failed, store.Canceled, store.RolledBack, store.StillOpen, store.Killed}
+
+// stateList names the states as a shell takes them.
+func stateList() string {
+	var names []string
+	for _, s := range states {
+		names = append(names, conn.Quote(string(s)))
+	}
+	return strings.Join(names, ", ")
+}
 
 func newRunsListCommand() *cobra.Command {
 	var output string
@@ -83,7 +93,7 @@ func newRunsListCommand() *cobra.Command {
 	}
 	outputFlag(cmd, &output)
 	fl := cmd.Flags()
-	fl.StringVar(&f.state, "state", "", "only runs in this state: running, passed, failed, canceled, \"rolled back\" or killed")
+	fl.StringVar(&f.state, "in", "", "only runs in this `state`: "+stateList())
 	fl.StringVar(&f.host, "host", "", "only runs for this host")
 	fl.StringVar(&f.playbook, "playbook", "", "only runs of this playbook: its name or path")
 	fl.IntVar(&f.limit, "limit", 0, "at most so many, the newest")
@@ -93,7 +103,7 @@ func newRunsListCommand() *cobra.Command {
 // of are those of runs that were chosen.
 func (f chosenRuns) of(runs []store.Meta) ([]store.Meta, error) {
 	if f.state != "" && !slices.Contains(states, store.State(f.state)) {
-		return nil, fmt.Errorf("cannot list runs in state %q: the states are %s", f.state, strings.Trim(fmt.Sprintf("%q", states), "[]"))
+		return nil, fmt.Errorf("cannot list runs in state %q: the states are %s", f.state, stateList())
 	}
 	chosen := []store.Meta{}
 	for _, m := range runs {

@@ -56,8 +56,11 @@ func (u *unlocking) unlock(cmd *cobra.Command, f *connectFlags) error {
 	if err := u.alive(s); err != nil {
 		return err
 	}
-	if ok, err := u.agreed(cmd); err != nil || !ok {
+	if ok, err := u.agreed(cmd); err != nil {
 		return err
+	} else if !ok {
+		fmt.Fprintln(out, "nothing was unlocked")
+		return exitError{runner.ExitError, nil}
 	}
 	for _, lock := range s.Shared {
 		if err := shared(cmd.Context()).State.Unlock(cmd.Context(), lock); err != nil {
@@ -101,7 +104,8 @@ func (u *unlocking) agreed(cmd *cobra.Command) (bool, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return false, err
 	}
-	return strings.EqualFold(strings.TrimSpace(answer), "y"), nil
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes", nil
 }
 
 // told says what came of it on each host.
