@@ -56,6 +56,10 @@ func (f *rollbackFlags) rollback(cmd *cobra.Command, id string) error {
 	if err != nil {
 		return err
 	}
+	if rb.Run.Check { // no mistake: a script may take all runs back
+		fmt.Fprintf(cmd.ErrOrStderr(), "run %s was a check, and has changed nothing: there is nothing to take back\n", rb.Run.ID)
+		return nil
+	}
 	if rb.To, err = rb.Course.Task(f.to); err != nil {
 		return err
 	}
@@ -91,7 +95,8 @@ func (f *rollbackFlags) find(cmd *cobra.Command, s *store.Store, id string) (run
 	case err != nil:
 		return rb, err
 	case meta.Check:
-		return rb, fmt.Errorf("cannot take run %s back: it was a check, and changed nothing", meta.ID)
+		rb.Run = meta
+		return rb, nil
 	}
 	if len(f.inventory) == 0 {
 		f.inventory = meta.Inventory
