@@ -135,9 +135,9 @@ func (p *play) match() (hosts []*inventory.Host, matched []string, err error) {
 		}
 		patterns = append(patterns, v)
 	}
-	hosts, err = p.o.Inventory.Match(joinPatterns(patterns), p.o.Limits()...)
+	hosts, err = p.o.Inventory.Match(strings.Join(patterns, ","), p.o.limits()...)
 	if err != nil && (!p.grown || !errors.As(err, new(*inventory.UnknownNames))) {
-		return nil, nil, hostProblem(p.def.Pos, joinPatterns(patterns), err)
+		return nil, nil, hostProblem(p.def.Pos, strings.Join(patterns, ","), err)
 	}
 	matched = namesOf(hosts)
 	order, err := p.def.Order.Get(p.playRender, "inventory")
@@ -146,17 +146,6 @@ func (p *play) match() (hosts []*inventory.Host, matched []string, err error) {
 	}
 	hosts, err = inventory.Order(hosts, order)
 	return hosts, matched, err
-}
-
-func joinPatterns(patterns []string) string {
-	joined := ""
-	for i, s := range patterns {
-		if i > 0 {
-			joined += ","
-		}
-		joined += s
-	}
-	return joined
 }
 
 // hostProblem says at the play which of its hosts do not exist.

@@ -152,8 +152,8 @@ func (o Options) plan() []store.Play {
 			for _, h := range p.Hosts {
 				patterns = append(patterns, h.Text())
 			}
-			entry.Pattern = joinPatterns(patterns)
-			entry.Hosts = o.planned(entry.Pattern)
+			entry.Pattern = strings.Join(patterns, ",")
+			entry.Hosts, _ = o.HostsOf(p)
 			for _, s := range p.Serial {
 				entry.Serial = append(entry.Serial, s.Text())
 			}
@@ -161,22 +161,6 @@ func (o Options) plan() []store.Play {
 		}
 	}
 	return plan
-}
-
-func (o Options) planned(pattern string) []string {
-	var limits []string
-	if o.Limit != "" {
-		limits = append(limits, o.Limit)
-	}
-	hosts, err := o.Inventory.Match(pattern, limits...)
-	if err != nil {
-		return nil // it has a template, or names groups that the run makes
-	}
-	var names []string
-	for _, h := range hosts {
-		names = append(names, h.Name)
-	}
-	return names
 }
 
 // alsoRecorded has the events that follow recorded with an older run, as those of a rollback are; the function ends it.

@@ -84,7 +84,7 @@ func Rollback(ctx context.Context, o Options, rb RollbackOptions) (s Summary, er
 		return r.end(err)
 	}
 	b := &back{run: r, RollbackOptions: rb, hosts: map[string]*hostBack{}}
-	if err := b.noteIn(recorded, store.Line{Undoing: hosts}); err != nil {
+	if err := b.begins(recorded, hosts); err != nil {
 		return r.end(err)
 	}
 	b.all(ctx, hosts)
@@ -110,6 +110,14 @@ func (rb *RollbackOptions) renew(o Options, claimed []string) ([]string, error) 
 		err = fmt.Errorf("cannot take run %s back: another bastion has gone on with it meanwhile, on further hosts; type it again", rb.Run.ID)
 	}
 	return hosts, err
+}
+
+// begins records that hosts are taken back from here on.
+func (b *back) begins(s *store.Store, hosts []string) error {
+	if len(hosts) == 0 {
+		return nil
+	}
+	return b.noteIn(s, store.Line{Undoing: hosts})
 }
 
 // noteIn records with the run what becomes of hosts, so that a resume knows it.

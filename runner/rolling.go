@@ -47,7 +47,7 @@ func (p *play) canaries(hosts []string) ([]string, error) {
 		}
 		patterns = append(patterns, v)
 	}
-	pos, pattern := p.def.Canary[0].Pos, joinPatterns(patterns)
+	pos, pattern := p.def.Canary[0].Pos, strings.Join(patterns, ",")
 	matched, err := p.o.Inventory.Match(pattern)
 	if err != nil && (!p.grown || !errors.As(err, new(*inventory.UnknownNames))) {
 		return nil, source.Errorf(pos, "cannot use the canary %q: %w", pattern, err)

@@ -215,8 +215,21 @@ func (o Options) hasInventory() bool {
 	return len(o.Sources) > 0 || err != nil || len(hosts) > 0
 }
 
-// Limits is the limit as inventories take it.
-func (o Options) Limits() []string {
+// HostsOf are the hosts of a play as far as the limit goes. They are not known before the run where a template names them, or a group that a task makes.
+func (o Options) HostsOf(p *playbooks.Play) (names []string, known bool) {
+	pattern, known := constantPattern(p)
+	if !known {
+		return nil, false
+	}
+	hosts, err := o.Inventory.Match(pattern, o.limits()...)
+	if err != nil {
+		return nil, false
+	}
+	return namesOf(hosts), true
+}
+
+// limits is the limit as inventories take it.
+func (o Options) limits() []string {
 	if o.Limit == "" {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/calroll/calroll/inventory"
@@ -108,7 +109,7 @@ func clusters(o Options, hosts []string) ([]string, error) {
 func claimedHosts(o Options, books []*playbooks.Playbook) []string {
 	var names []string
 	add := func(pattern string) error {
-		hosts, err := o.Inventory.Match(pattern, o.Limits()...)
+		hosts, err := o.Inventory.Match(pattern, o.limits()...)
 		for _, h := range hosts {
 			names = append(names, h.Name)
 		}
@@ -135,7 +136,7 @@ func constantPattern(p *playbooks.Play) (pattern string, known bool) {
 		}
 		patterns = append(patterns, s)
 	}
-	return joinPatterns(patterns), true
+	return strings.Join(patterns, ","), true
 }
 
 // give shows hosts the right, and others what is recorded: whatever a host is used for, other bastions know before.

@@ -67,28 +67,11 @@ func (o Options) checkAtOnce(plays []*playbooks.Play) []error {
 					WithHint("use it in a play before them"))
 			}
 		}
-		if hosts, known := o.hostsOf(p); known {
+		if hosts, known := o.HostsOf(p); known {
 			errs = append(errs, seen.add(p, hosts))
 		}
 	}
 	return errs
-}
-
-// hostsOf are the hosts of a play when its patterns need no rendering.
-func (o Options) hostsOf(p *playbooks.Play) (names []string, known bool) {
-	var patterns, limits []string
-	for _, h := range p.Hosts {
-		pattern, ok := h.Constant()
-		if !ok {
-			return nil, false
-		}
-		patterns = append(patterns, pattern)
-	}
-	if o.Limit != "" {
-		limits = append(limits, o.Limit)
-	}
-	hosts, err := o.Inventory.Match(joinPatterns(patterns), limits...)
-	return namesOf(hosts), err == nil
 }
 
 func namesOf(hosts []*inventory.Host) []string {

@@ -281,27 +281,14 @@ func (f *runFlags) list(out io.Writer, o runner.Options) error {
 	for _, book := range books {
 		what := playbooks.Listing{Tasks: f.listTasks, Tags: f.listTags, Only: splitTags(f.tags), Skip: splitTags(f.skip)}
 		if f.listHosts {
-			what.Hosts = func(p *playbooks.Play) []string { return matching(o, p) }
+			what.Hosts = func(p *playbooks.Play) []string {
+				hosts, _ := o.HostsOf(p)
+				return hosts
+			}
 		}
 		if err := book.List(out, what); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// matching are the hosts of a play, as far as they are known before the run.
-func matching(o runner.Options, p *playbooks.Play) []string {
-	var patterns, names []string
-	for _, pattern := range p.Hosts {
-		patterns = append(patterns, pattern.Text())
-	}
-	hosts, err := o.Inventory.Match(strings.Join(patterns, ","), o.Limits()...)
-	if err != nil {
-		return nil // the pattern is a template, or names what a play adds
-	}
-	for _, h := range hosts {
-		names = append(names, h.Name)
-	}
-	return names
 }

@@ -24,6 +24,7 @@ var otherwise = map[string]string{
 	"ask-vault-pass":      "calroll does not read Ansible Vault; -e @FILE reads variables from a file of mode 0600",
 	"ask-vault-password":  "calroll does not read Ansible Vault; -e @FILE reads variables from a file of mode 0600",
 	"module-path":         "calroll has its modules built in",
+	"M":                   "calroll has its modules built in",
 	"flush-cache":         "calroll keeps no facts between runs",
 }
 
@@ -40,11 +41,15 @@ func speakPlainly(root *cobra.Command) {
 		if !errors.As(err, &unknown) {
 			return fmt.Errorf("cannot understand the flags: %w", err)
 		}
-		hint := "see " + cmd.CommandPath() + " --help"
-		if instead, ok := otherwise[unknown.GetSpecifiedName()]; ok {
+		name, hint := unknown.GetSpecifiedName(), "see "+cmd.CommandPath()+" --help"
+		if instead, ok := otherwise[name]; ok {
 			hint = instead
 		}
-		return fmt.Errorf("cannot use --%s: %s has no such flag\n  hint: %s", unknown.GetSpecifiedName(), cmd.CommandPath(), hint)
+		dash := "--"
+		if unknown.GetSpecifiedShortnames() != "" {
+			dash = "-"
+		}
+		return fmt.Errorf("cannot use %s%s: %s has no such flag\n  hint: %s", dash, name, cmd.CommandPath(), hint)
 	})
 	for _, cmd := range append(root.Commands(), root) {
 		plainArgs(cmd)
